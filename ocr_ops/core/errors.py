@@ -1,0 +1,103 @@
+"""Every failure the toolkit can name, and the exit code a shell sees for it.
+
+OcrOpsError
+├── GateFailed            1   a measured verdict says no
+├── UsageError            2   the command itself is wrong
+├── NotProven             3   inconclusive or invalid: no evidence either way, which never passes
+├── BadInput              4   what was handed in cannot be used
+│   ├── UnreadableDocument    an image or PDF that does not decode, is too big, or is locked
+│   ├── CorruptBundle         a bundle whose bytes are not those its manifest promises
+│   ├── BadRecord             a JSON/TOML file that is not the record it should be
+│   └── UnknownModel          a model, version, digest or alias nobody registered
+└── OutsideSystem         5   something we depend on is away: MLflow, a port, a server, a program
+    ├── RegistryUnreachable
+    ├── PortOccupied
+    └── ServerDied
+"""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every `ocr-ops` command and load test."""
+
+    PASS = 0
+    GATE_FAILED = 1
+    USAGE = 2
+    NOT_PROVEN = 3
+    BAD_INPUT = 4
+    OUTSIDE = 5
+
+
+class OcrOpsError(Exception):
+    """One readable line: who it is about, what was found, what was expected, what to do."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, subject: object, found: str, expected: str, remedy: str) -> None:
+        self.subject = str(subject)
+        self.found = found
+        self.expected = expected
+        self.remedy = remedy
+        super().__init__(f"{self.subject}: {found}; expected {expected}; {remedy}")
+
+    def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str]]:
+        # Exceptions cross process boundaries (workers, batches); the default reduce loses three of four arguments.
+        return type(self), (self.subject, self.found, self.expected, self.remedy)
+
+
+class GateFailed(OcrOpsError):
+    exit_code = ExitCode.GATE_FAILED
+
+
+class UsageError(OcrOpsError):
+    exit_code = ExitCode.USAGE
+
+
+class NotProven(OcrOpsError):
+    exit_code = ExitCode.NOT_PROVEN
+
+
+class BadInput(OcrOpsError):
+    exit_code = ExitCode.BAD_INPUT
+
+
+class UnreadableDocument(BadInput):
+    """`http_status` lets the edge say 413 or 415 instead of a plain 422."""
+
+    def __init__(
+        self, subject: object, found: str, expected: str, remedy: str, http_status: int = 422
+    ) -> None:
+        super().__init__(subject, found, expected, remedy)
+        self.http_status = http_status
+
+    def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str, int]]:  # type: ignore[override]
+        return type(self), (self.subject, self.found, self.expected, self.remedy, self.http_status)
+
+
+class CorruptBundle(BadInput):
+    pass
+
+
+class BadRecord(BadInput):
+    pass
+
+
+class UnknownModel(BadInput):
+    pass
+
+
+class OutsideSystem(OcrOpsError):
+    exit_code = ExitCode.OUTSIDE
+
+
+class RegistryUnreachable(OutsideSystem):
+    pass
+
+
+class PortOccupied(OutsideSystem):
+    pass
+
+
+class ServerDied(OutsideSystem):
+    pass

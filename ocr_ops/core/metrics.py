@@ -1,0 +1,29 @@
+"""Every Prometheus metric the services expose, named once: telemetry, alert rules and dashboards read this."""
+
+REQUESTS = "ocr_requests_total"
+"""Counter: documents answered. Labels: status (HTTP status code)."""
+REQUEST_SECONDS = "ocr_request_duration_seconds"
+"""Histogram: gateway, whole document. No labels."""
+PAGES = "ocr_pages_total"
+"""Counter: pages read."""
+LINES = "ocr_lines_total"
+"""Counter: lines recognised."""
+LINE_CONFIDENCE = "ocr_line_confidence"
+"""Histogram: mean confidence of each recognised line."""
+STAGE_SECONDS = "ocr_stage_duration_seconds"
+"""Histogram. Labels: stage (decode, detection, recognition)."""
+BATCH_ITEMS = "ocr_batch_items"
+"""Histogram: pages or crops a model call carried. Labels: task."""
+MODEL_INFO = "ocr_model_info"
+"""Gauge, always 1. Labels: task, model, precision, digest, provider."""
+RELEASE_INFO = "ocr_release_info"
+"""Gauge, always 1. Labels: digest."""
+IN_FLIGHT = "ocr_requests_in_flight"
+"""Gauge: documents being read now."""
+
+SECONDS_BUCKETS = (
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
+)  # fmt: skip
+"""Edges at every budget an SLO is likely to name: a histogram cannot be asked between its edges."""
+CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)
+ITEMS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)

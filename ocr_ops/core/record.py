@@ -1,0 +1,107 @@
+"""Records: what crosses a file, a wire or a machine. Frozen, strict, and identified by digest."""
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ocr_ops.core.errors import BadRecord
+
+
+def canonical_json(value: Any) -> str:
+    """`value` as JSON with sorted keys, no white space, no NaN: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_bytes(data: bytes) -> str:
+    """`sha256:<hex>` of `data`."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """`sha256:<hex>` of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def short(digest: str) -> str:
+    """The first twelve hex digits, for people and for names; never compared."""
+    return digest.removeprefix("sha256:")[:12]
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Writes `path` whole or not at all, also when the process or the machine stops half-way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Value(BaseModel):
+    """A typed part of a record: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Record(Value):
+    """A whole file or message. Its digest is that of its canonical JSON."""
+
+    schema_version: Literal[1] = 1
+
+    @property
+    def canonical(self) -> str:
+        return canonical_json(self.model_dump(mode="json"))
+
+    @property
+    def digest(self) -> str:
+        return digest_bytes(self.canonical.encode())
+
+    def save(self, path: Path) -> Path:
+        """Writes the record as readable JSON, atomically."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        write_atomic(path, text.encode() + b"\n")
+        return path
+
+    @classmethod
+    def parse(cls, data: Any, subject: object) -> Self:
+        """`data` as this record; `BadRecord` names `subject` and the first wrong field."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise _bad_record(cls, error, subject) from None
+
+    @classmethod
+    def from_file(cls, path: Path) -> Self:
+        """Reads a JSON file; `BadRecord` when it is absent, not JSON, or not this record."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BadRecord(path, "no such file", f"a {cls.__name__} as JSON", "check the path") from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadRecord(path, str(error), f"a {cls.__name__} as JSON", "check the file") from None
+        try:
+            return cls.parse(json.loads(text), path)
+        except json.JSONDecodeError as error:
+            found = f"no JSON at line {error.lineno}: {error.msg}"
+            raise BadRecord(path, found, f"a {cls.__name__} as JSON", "write it again") from None
+
+
+def _bad_record(cls: type[BaseModel], error: ValidationError, subject: object) -> BadRecord:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "the whole"
+    found = f"{where}: {first['msg']}"
+    if error.error_count() > 1:
+        found += f" (and {error.error_count() - 1} more)"
+    return BadRecord(subject, found, f"a valid {cls.__name__}", "correct that field")

@@ -1,0 +1,62 @@
+"""Where the toolkit keeps what it makes: one folder, `.ocr-ops` or `OCR_OPS_HOME`."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Paths only; nothing is created by asking."""
+
+    home: Path
+
+    @classmethod
+    def current(cls) -> Self:
+        return cls(Path(os.environ.get("OCR_OPS_HOME", ".ocr-ops")).absolute())
+
+    @property
+    def tracking_uri(self) -> str:
+        """The embedded MLflow store; `MLFLOW_TRACKING_URI` takes over when it is set."""
+        return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        return self.home / "mlartifacts"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs: checkpoints and curves."""
+        return self.home / "runs"
+
+    @property
+    def bundles(self) -> Path:
+        """Bundles by MODEL-PRECISION."""
+        return self.home / "bundles"
+
+    @property
+    def releases(self) -> Path:
+        """Release folders by short digest."""
+        return self.home / "releases"
+
+    @property
+    def champion(self) -> Path:
+        """The release being served: the same relative place in a clone and inside a Bento."""
+        return self.home / "champion"
+
+    @property
+    def reports(self) -> Path:
+        return self.home / "reports"
+
+    @property
+    def receipts(self) -> Path:
+        return self.home / "receipts"
+
+    @property
+    def keys(self) -> Path:
+        return self.home / "keys"
+
+    @property
+    def ledger(self) -> Path:
+        return self.home / "ledger.jsonl"
