@@ -62,7 +62,8 @@ class ModelBundle:
     def open(cls, path: Path) -> Self:
         """Verifies and opens a bundle folder.
 
-        Raises `BadRecord` without a sound manifest, `CorruptBundle` when a file is missing, foreign or altered.
+        Raises `BadRecord` without a sound manifest, `CorruptBundle` when a file is missing, foreign
+        or altered.
         """
         manifest = Manifest.from_file(path / MANIFEST_FILE)
         present = {file.name for file in path.iterdir()} - {MANIFEST_FILE}

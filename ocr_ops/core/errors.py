@@ -42,7 +42,7 @@ class OcrOpsError(Exception):
         super().__init__(f"{self.subject}: {found}; expected {expected}; {remedy}")
 
     def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str]]:
-        # Exceptions cross process boundaries (workers, batches); the default reduce loses three of four arguments.
+        # Exceptions cross process boundaries; the default would call __init__ with one argument of four.
         return type(self), (self.subject, self.found, self.expected, self.remedy)
 
 

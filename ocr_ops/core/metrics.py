@@ -1,4 +1,4 @@
-"""Every Prometheus metric the services expose, named once: telemetry, alert rules and dashboards read this."""
+"""Every Prometheus metric the services expose, named once; telemetry, rules and dashboards read this."""
 
 REQUESTS = "ocr_requests_total"
 """Counter: documents answered. Labels: status (HTTP status code)."""
@@ -22,7 +22,8 @@ IN_FLIGHT = "ocr_requests_in_flight"
 """Gauge: documents being read now."""
 
 SECONDS_BUCKETS = (
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,
+    1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0,
 )  # fmt: skip
 """Edges at every budget an SLO is likely to name: a histogram cannot be asked between its edges."""
 CONFIDENCE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 1.0)

@@ -91,11 +91,16 @@ class Record(Value):
             raise BadRecord(path, "no such file", f"a {cls.__name__} as JSON", "check the path") from None
         except (OSError, UnicodeDecodeError) as error:
             raise BadRecord(path, str(error), f"a {cls.__name__} as JSON", "check the file") from None
+        return cls.parse_json(text, path)
+
+    @classmethod
+    def parse_json(cls, text: str, subject: object) -> Self:
+        """JSON text as this record; `BadRecord` names `subject` when it is not."""
         try:
-            return cls.parse(json.loads(text), path)
+            return cls.parse(json.loads(text), subject)
         except json.JSONDecodeError as error:
             found = f"no JSON at line {error.lineno}: {error.msg}"
-            raise BadRecord(path, found, f"a {cls.__name__} as JSON", "write it again") from None
+            raise BadRecord(subject, found, f"a {cls.__name__} as JSON", "write it again") from None
 
 
 def _bad_record(cls: type[BaseModel], error: ValidationError, subject: object) -> BadRecord:

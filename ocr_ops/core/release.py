@@ -37,7 +37,10 @@ class Release:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Verifies and opens a release folder: `UnknownModel` without one, `CorruptBundle` when it is not whole."""
+        """Verifies and opens a release folder.
+
+        Raises `UnknownModel` without one, `CorruptBundle` when it is not whole.
+        """
         if not (path / RELEASE_FILE).is_file():
             raise UnknownModel(
                 path, f"no {RELEASE_FILE}", "a release folder", "run `ocr-ops release` to make one"

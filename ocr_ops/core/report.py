@@ -29,7 +29,7 @@ class Environment(Value):
 
     @classmethod
     def here(cls) -> "Environment":
-        """This machine, read from /proc and the installed packages."""
+        """What is found on this machine, read from /proc and the installed packages."""
         info = dict(
             [part.strip() for part in line.split(":", 1)]
             for line in _read("/proc/cpuinfo").partition("\n\n")[0].splitlines()
@@ -67,7 +67,7 @@ class Report(Record):
 
 
 def quantile(samples: Sequence[float], q: float) -> float | None:
-    """The smallest sample with at least a share `q` of all at or below it (no interpolation); None of none."""
+    """The smallest sample with at least a share `q` of all at or below it; None of none."""
     if not samples:
         return None
     ordered = sorted(samples)

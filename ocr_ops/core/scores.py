@@ -25,12 +25,12 @@ def edit_distance(left: str, right: str) -> int:
 
 
 def cer(pairs: Iterable[tuple[str, str]], *, fold: bool = False) -> float | None:
-    """Character error rate over (expected, read) pairs: edits / expected characters. None of no characters."""
+    """Character error rate over (expected, read) pairs: edits / characters. None of none."""
     edits = total = 0
     for expected, read in pairs:
-        expected = normalise(expected, fold=fold)
-        edits += edit_distance(expected, normalise(read, fold=fold))
-        total += len(expected)
+        wanted = normalise(expected, fold=fold)
+        edits += edit_distance(wanted, normalise(read, fold=fold))
+        total += len(wanted)
     return edits / total if total else None
 
 

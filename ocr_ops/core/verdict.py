@@ -11,7 +11,7 @@ from ocr_ops.core.record import Value
 class Verdict(StrEnum):
     """In rising severity: a measured failure outranks missing evidence."""
 
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105 - a verdict
     INCONCLUSIVE = "INCONCLUSIVE"
     INVALID = "INVALID"
     FAIL = "FAIL"

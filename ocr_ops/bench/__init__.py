@@ -1,0 +1,1 @@
+"""Measure: accuracy and cost of bundles and releases on labelled pages."""

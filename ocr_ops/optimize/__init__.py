@@ -1,0 +1,1 @@
+"""Optimise: cheaper variants of a bundle."""
