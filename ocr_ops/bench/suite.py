@@ -61,17 +61,14 @@ def bench_variants(bundles: Sequence[ModelBundle], pages: PageSet, policy: Varia
     """
     tasks = {bundle.manifest.task for bundle in bundles}
     if len(tasks) != 1:
-        raise BadInput(
-            "bench", f"bundles of {sorted(tasks) or 'no task'}", "variants of one model", "name one model"
-        )
+        raise BadInput("bench", f"bundles of {sorted(tasks) or 'no task'}", "variants of one model", "name one model")
     task: Task = tasks.pop()
     measure = _measure_detection if task == "detection" else _measure_recognition
     tallies = measure(bundles, pages)
     parent = tallies[0]
     dataset = pages.digest
     return [
-        _variant_report(bundle, tally, parent, dataset, policy)
-        for bundle, tally in zip(bundles, tallies, strict=True)
+        _variant_report(bundle, tally, parent, dataset, policy) for bundle, tally in zip(bundles, tallies, strict=True)
     ]
 
 
@@ -84,9 +81,7 @@ def choose(bundles: Sequence[ModelBundle], reports: Sequence[Report]) -> tuple[M
     ]
     if not passed:
         found = "; ".join(f"{report.name}: {', '.join(map(str, report.checks))}" for report in reports)
-        raise GateFailed(
-            "variants", found, "one that passes every check", "train longer, or lower the spec's floor"
-        )
+        raise GateFailed("variants", found, "one that passes every check", "train longer, or lower the spec's floor")
     _, bundle, report = max(passed, key=lambda entry: entry[0])
     return bundle, report
 
@@ -135,8 +130,7 @@ def _measure_detection(bundles: Sequence[ModelBundle], pages: PageSet) -> list[_
             tally = tallies[index] if number >= WARM_UP else _Tally()
             prepared = prepare_page(image, bundles[index].manifest.input)
             (found,) = tally.timed(lambda d=detectors[index], p=prepared: d.detect([p.pixels]))
-            scale = np.array([prepared.scale_x, prepared.scale_y], np.float32)
-            tally.match += match_regions(expected, [polygon / scale for polygon in found], ignored)
+            tally.match += match_regions(expected, list(prepared.restore(found)), ignored)
     return tallies
 
 
@@ -150,10 +144,7 @@ def _measure_recognition(bundles: Sequence[ModelBundle], pages: PageSet) -> list
             continue
         for index in _turn(len(bundles), number):
             tally = tallies[index] if number >= WARM_UP else _Tally()
-            crops = [
-                prepare_crop(image, _corners(region.polygon), bundles[index].manifest.input)
-                for region in regions
-            ]
+            crops = [prepare_crop(image, _corners(region.polygon), bundles[index].manifest.input) for region in regions]
             read = tally.timed(lambda r=recognizers[index], c=crops: r.recognize(c))
             for region, line in zip(regions, read, strict=True):
                 expected = normalise(region.text, fold=pages.fold)
@@ -163,9 +154,7 @@ def _measure_recognition(bundles: Sequence[ModelBundle], pages: PageSet) -> list
     return tallies
 
 
-def _variant_report(
-    bundle: ModelBundle, tally: _Tally, parent: _Tally, dataset: str, policy: VariantPolicy
-) -> Report:
+def _variant_report(bundle: ModelBundle, tally: _Tally, parent: _Tally, dataset: str, policy: VariantPolicy) -> Report:
     manifest = bundle.manifest
     accuracy = tally.match.f1
     metrics = _costs(tally) | {"size_mb": bundle.graph.stat().st_size / 1e6}

@@ -8,6 +8,7 @@ OcrOpsError
 │   ├── UnreadableDocument    an image or PDF that does not decode, is too big, or is locked
 │   ├── CorruptBundle         a bundle whose bytes are not those its manifest promises
 │   ├── BadRecord             a JSON/TOML file that is not the record it should be
+│   ├── UntrustedReceipt      a receipt signed by nobody we trust, or altered since
 │   └── UnknownModel          a model, version, digest or alias nobody registered
 └── OutsideSystem         5   something we depend on is away: MLflow, a port, a server, a program
     ├── RegistryUnreachable
@@ -65,9 +66,7 @@ class BadInput(OcrOpsError):
 class UnreadableDocument(BadInput):
     """`http_status` lets the edge say 413 or 415 instead of a plain 422."""
 
-    def __init__(
-        self, subject: object, found: str, expected: str, remedy: str, http_status: int = 422
-    ) -> None:
+    def __init__(self, subject: object, found: str, expected: str, remedy: str, http_status: int = 422) -> None:
         super().__init__(subject, found, expected, remedy)
         self.http_status = http_status
 
@@ -80,6 +79,10 @@ class CorruptBundle(BadInput):
 
 
 class BadRecord(BadInput):
+    pass
+
+
+class UntrustedReceipt(BadInput):
     pass
 
 

@@ -42,9 +42,7 @@ class Release:
         Raises `UnknownModel` without one, `CorruptBundle` when it is not whole.
         """
         if not (path / RELEASE_FILE).is_file():
-            raise UnknownModel(
-                path, f"no {RELEASE_FILE}", "a release folder", "run `ocr-ops release` to make one"
-            )
+            raise UnknownModel(path, f"no {RELEASE_FILE}", "a release folder", "run `ocr-ops release` to make one")
         manifest = ReleaseManifest.from_file(path / RELEASE_FILE)
         bundles = {task: ModelBundle.open(path / task) for task in TASKS}
         for task, bundle in bundles.items():
@@ -60,9 +58,7 @@ class Release:
         """Puts two bundles together in a folder; whatever stood there is replaced."""
         for bundle, task in zip((detection, recognition), TASKS, strict=True):
             if bundle.manifest.task != task:
-                raise BadInput(
-                    bundle.path, f"a {bundle.manifest.task} bundle", f"a {task} bundle", "swap the two"
-                )
+                raise BadInput(bundle.path, f"a {bundle.manifest.task} bundle", f"a {task} bundle", "swap the two")
         shutil.rmtree(path, ignore_errors=True)
         detection.copy(path / "detection")
         recognition.copy(path / "recognition")

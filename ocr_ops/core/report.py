@@ -54,6 +54,8 @@ class Report(Record):
     subject: Digest
     dataset: Digest | None
     """Digest of the documents it was measured on."""
+    policy: Digest | None = None
+    """Digest of the policy its checks come from."""
     created: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     environment: Environment = Field(default_factory=Environment.here)
     metrics: dict[str, float]

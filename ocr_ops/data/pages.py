@@ -79,9 +79,7 @@ def read_pages(folder: Path) -> PageSet:
         pages, fold = _read_sroie(folder), True
     else:
         found = "no such folder" if not folder.is_dir() else f"neither {INDEX_FILE} nor img/ and box/"
-        raise BadInput(
-            folder, found, "a dataset of labelled pages", "check --data; see docs/data.md for layouts"
-        )
+        raise BadInput(folder, found, "a dataset of labelled pages", "check --data; see docs/data.md for layouts")
     if not pages:
         raise BadInput(folder, "no labelled page", "at least one", "add pages, or point --data elsewhere")
     return PageSet(folder, pages, fold)
@@ -95,14 +93,10 @@ def write_index(folder: Path, pages: tuple[LabelledPage, ...]) -> PageSet:
 
 def _read_index(folder: Path) -> tuple[LabelledPage, ...]:
     lines = (folder / INDEX_FILE).read_text(encoding="utf-8").splitlines()
-    pages = tuple(
-        LabelledPage.parse_json(line, f"{folder / INDEX_FILE}:{n}") for n, line in enumerate(lines, 1)
-    )
+    pages = tuple(LabelledPage.parse_json(line, f"{folder / INDEX_FILE}:{n}") for n, line in enumerate(lines, 1))
     for page in pages:
         if not (folder / page.image).is_file():
-            raise BadInput(
-                folder / page.image, "no such file", "an image the index names", "restore or re-render it"
-            )
+            raise BadInput(folder / page.image, "no such file", "an image the index names", "restore or re-render it")
     return pages
 
 
@@ -127,7 +121,5 @@ def _sroie_region(row: str, where: str) -> Region:
     try:
         x1, y1, x2, y2, x3, y3, x4, y4 = (float(number) for number in numbers)
     except ValueError:
-        raise BadRecord(
-            where, repr(row[:60]), "eight numbers and a text, comma-parted", "mend the row"
-        ) from None
+        raise BadRecord(where, repr(row[:60]), "eight numbers and a text, comma-parted", "mend the row") from None
     return Region(polygon=((x1, y1), (x2, y2), (x3, y3), (x4, y4)), text=text.strip())

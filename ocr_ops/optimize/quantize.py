@@ -38,9 +38,7 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
     The calibration inputs go through the very preprocessing that serves.
     """
     if bundle.manifest.precision != "fp32":
-        raise BadInput(
-            bundle.path, f"a {bundle.manifest.precision} bundle", "a float one", "quantize its parent"
-        )
+        raise BadInput(bundle.path, f"a {bundle.manifest.precision} bundle", "a float one", "quantize its parent")
     with tempfile.TemporaryDirectory() as scratch:
         prepared, quantized = Path(scratch) / "prepared.onnx", Path(scratch) / GRAPH_FILE
         quant_pre_process(bundle.graph, prepared, skip_symbolic_shape=True)
@@ -58,9 +56,7 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
             extra_options={"CalibMovingAverage": True},
         )
         graph = onnx.load(quantized)
-    files = {
-        path.name: path.read_bytes() for path in bundle.path.iterdir() if path.name in bundle.manifest.files
-    }
+    files = {path.name: path.read_bytes() for path in bundle.path.iterdir() if path.name in bundle.manifest.files}
     manifest = bundle.manifest.model_copy(
         update={
             "precision": "int8",
@@ -78,11 +74,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
     def __init__(self, bundle: ModelBundle, pages: PageSet) -> None:
         self._name = onnx.load(bundle.graph, load_external_data=False).graph.input[0].name
-        inputs = (
-            _page_inputs(bundle, pages)
-            if bundle.manifest.task == "detection"
-            else _line_inputs(bundle, pages)
-        )
+        inputs = _page_inputs(bundle, pages) if bundle.manifest.task == "detection" else _line_inputs(bundle, pages)
         self._inputs = iter(tqdm(inputs, f"calibrate {bundle.manifest.task}", disable=None))
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:

@@ -43,9 +43,7 @@ def test_missing_labels_are_an_error(tmp_path: Path) -> None:
 def test_own_layout_round_trips(tmp_path: Path) -> None:
     """What is written is what is read, with the same digest."""
     (tmp_path / "a.png").write_bytes(b"pixels")
-    page = LabelledPage(
-        image="a.png", regions=(Region(polygon=SQUARE, text="A"), Region(polygon=SQUARE, text="###"))
-    )
+    page = LabelledPage(image="a.png", regions=(Region(polygon=SQUARE, text="A"), Region(polygon=SQUARE, text="###")))
     written = write_index(tmp_path, (page,))
     again = read_pages(tmp_path)
     assert again.pages == (page,)

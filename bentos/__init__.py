@@ -1,0 +1,1 @@
+"""Thin BentoML services: detection and recognition run one model each, the gateway answers documents."""

@@ -1,0 +1,41 @@
+"""The release these services serve: the one a Bento carries, or a clone's champion."""
+
+import os
+import sys
+from pathlib import Path
+
+from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.release import Release
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.runtime.cpu import cpu_share
+
+_SOURCE = Path(__file__).resolve().parent.parent
+
+
+def open_champion() -> Release:
+    """Opens and verifies it; errors as `Release.open`."""
+    # A Bento is a promise: it serves what it carries, wherever it is started and whatever OCR_OPS_HOME says.
+    carried = (_SOURCE.parent / "bento.yaml").is_file()
+    return Release.open((Workspace(_SOURCE / ".ocr-ops") if carried else Workspace.current()).champion)
+
+
+def require_champion() -> None:
+    """Ends the process with one line when there is nothing to serve, before any worker starts."""
+    try:
+        open_champion()
+    except OcrOpsError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log has no place for a last word
+        raise SystemExit(error.exit_code) from None
+
+
+def model_threads() -> int:
+    """Threads for each of the two models: half the CPU share, since both run at once under load."""
+    return max(1, int(cpu_share() / 2))
+
+
+def setting(name: str, default: int) -> int:
+    """A whole number from the environment. Anything else ends the process with one line."""
+    value = os.environ.get(name, str(default))
+    if not value.isascii() or not value.isdigit() or int(value) < 1:
+        raise SystemExit(f"error: {name}: {value!r}; expected a whole number from 1; correct the variable")
+    return int(value)

@@ -1,0 +1,453 @@
+"""`ocr-ops`: one thin subcommand a stage. Each parses, calls one function, prints the artefact, exits with its code.
+
+stdout carries the artefact, stderr the progress. Imports wait inside the commands: `ocr-ops --help` and `ocr-ops
+read` must not pay for torch or MLflow.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ocr_ops import __version__
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.errors import ExitCode, OcrOpsError
+from ocr_ops.core.policy import Policy
+from ocr_ops.core.record import short
+from ocr_ops.core.release import Release
+from ocr_ops.core.report import Report
+from ocr_ops.core.verdict import require_pass
+from ocr_ops.core.workspace import Workspace
+
+MODELS = (Path("models/detection-tiny"), Path("models/recognition-tiny"))
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_folder = click.Path(path_type=Path, file_okay=False)
+_file = click.Path(path_type=Path, dir_okay=False)
+
+
+def _json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")(command)
+
+
+def _policy_option(command: F) -> F:
+    return click.option("--policy", "policy_file", type=_file, help="Policy in TOML; built-in defaults without it.")(
+        command
+    )
+
+
+def _data_option(command: F) -> F:
+    text = "Folder of labelled pages; pages rendered here without it."
+    return click.option("--data", type=_folder, help=text)(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ocr-ops")
+def cli() -> None:
+    r"""Take OCR models from training output to a promoted, monitored service.
+
+    \b
+    Example:
+      ocr-ops release                 the whole chain, on the models this repository ships
+      ocr-ops read receipt.jpg        read a file with the promoted release
+
+    Exit codes: 0 pass, 1 gate failed, 2 usage, 3 inconclusive or invalid, 4 bad input, 5 outside system.
+    """
+
+
+@cli.command()
+@click.argument("model", type=_folder)
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option("--real", type=_folder, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming the run of that name.")
+@click.option("--publish", is_flag=True, help="Put the best weights into the model's folder at the end.")
+def train(model: Path, minutes: float, real: Path | None, *, fresh: bool, publish: bool) -> None:
+    r"""Train a model for some minutes; run again to go on where it stopped.
+
+    \b
+    Example: ocr-ops train models/recognition-tiny --minutes 30
+    """
+    from ocr_ops.train.fit import fit
+
+    outcome = fit(model, Workspace.current().runs, minutes=minutes, real=real, fresh=fresh, publish=publish)
+    click.echo(outcome)
+
+
+@cli.command()
+@click.argument("model", type=_folder)
+@click.option("--trials", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--minutes", type=float, default=1.0, show_default=True, help="Training time of a trial.")
+def tune(model: Path, trials: int, minutes: float) -> None:
+    r"""Search learning rate, width and augmentation with Optuna; prints the best settings as JSON.
+
+    \b
+    Example: ocr-ops tune models/recognition-tiny --trials 8 --minutes 2
+    """
+    from ocr_ops.train.tune import tune as search
+
+    click.echo(json.dumps(search(model, Workspace.current().home, trials=trials, minutes=minutes)))
+
+
+@cli.command()
+@click.argument("models", type=_folder, nargs=-1, required=True)
+@_json_option
+def register(models: tuple[Path, ...], *, as_json: bool) -> None:
+    r"""Register training outputs in MLflow; a known one keeps its version.
+
+    \b
+    Example: ocr-ops register models/detection-tiny models/recognition-tiny
+    """
+    from ocr_ops.registry import Registry
+
+    registry = Registry.open(Workspace.current())
+    versions = [registry.register(folder) for folder in models]
+    rows = [{"model": v.name, "version": v.version, "digest": v.digest, "run": v.run_id} for v in versions]
+    _print(rows, as_json=as_json)
+
+
+@cli.command()
+@click.argument("model", type=_folder)
+@_json_option
+def export(model: Path, *, as_json: bool) -> None:
+    r"""Export a training output to an ONNX bundle, parity with torch proven.
+
+    \b
+    Example: ocr-ops export models/detection-tiny
+    """
+    from ocr_ops.release.chain import exported
+
+    bundle, _ = exported(model, Workspace.current())
+    _print([_bundle_row(bundle)], as_json=as_json)
+
+
+@cli.command()
+@click.argument("bundle", type=_folder)
+@click.option("--data", type=_folder, help="Folder of labelled pages to calibrate on; rendered ones without it.")
+@_json_option
+def quantize(bundle: Path, data: Path | None, *, as_json: bool) -> None:
+    r"""Make the static INT8 variant of a float bundle.
+
+    \b
+    Example: ocr-ops quantize .ocr-ops/bundles/detection-tiny-fp32
+    """
+    from ocr_ops.data.pages import read_pages
+    from ocr_ops.release.chain import calibration_pages, quantized
+
+    workspace = Workspace.current()
+    parent = ModelBundle.open(bundle)
+    pages = read_pages(data) if data else calibration_pages(workspace)
+    made, _ = quantized(parent, pages, workspace)
+    _print([_bundle_row(made)], as_json=as_json)
+
+
+@cli.command()
+@click.argument("subjects", type=_folder, nargs=-1)
+@_data_option
+@click.option("--pages", "count", type=click.IntRange(min=1), help="Only the first N pages.")
+@_policy_option
+@_json_option
+def bench(
+    subjects: tuple[Path, ...], data: Path | None, count: int | None, policy_file: Path | None, *, as_json: bool
+) -> None:
+    r"""Measure accuracy and cost: of variants of one model, the float bundle first, or of a release end to end.
+
+    Without a subject, the champion.
+
+    \b
+    Example: ocr-ops bench --data DIR
+             ocr-ops bench .ocr-ops/bundles/detection-tiny-fp32 .ocr-ops/bundles/detection-tiny-int8
+    """
+    from ocr_ops.data.pages import read_pages
+    from ocr_ops.release.chain import bench_pages, benchmarked, benchmarked_whole
+
+    workspace, policy = Workspace.current(), Policy.read(policy_file)
+    pages = (read_pages(data) if data else bench_pages(workspace)).head(count)
+    folders = subjects or (workspace.champion,)
+    if len(folders) == 1 and not (folders[0] / "manifest.json").is_file():
+        report, _ = benchmarked_whole(Release.open(folders[0]), pages, policy, workspace)
+        reports = [report]
+    else:
+        reports, _ = benchmarked([ModelBundle.open(folder) for folder in folders], pages, policy, workspace)
+    _print([_report_row(report) for report in reports], as_json=as_json)
+    require_pass("bench", [check for report in reports for check in report.checks])
+
+
+@cli.command()
+@click.option("--detection", type=_folder, help="Bundle; the best variant benchmarked here without it.")
+@click.option("--recognition", type=_folder, help="Bundle; the best variant benchmarked here without it.")
+@_json_option
+def package(detection: Path | None, recognition: Path | None, *, as_json: bool) -> None:
+    r"""Pair two bundles into a release, register it as `ocr`, and build its Bento.
+
+    \b
+    Example: ocr-ops package
+    """
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.chain import best_variant, packaged, paired
+
+    workspace = Workspace.current()
+    bundles = [
+        ModelBundle.open(folder) if folder else best_variant(task, workspace)
+        for task, folder in (("detection", detection), ("recognition", recognition))
+    ]
+    made = paired(bundles[0], bundles[1], workspace)
+    packed, version = packaged(Registry.open(workspace), made, workspace)
+    row = {"release": str(made.path), "digest": made.digest, "bento": packed.tag, "version": version.version}
+    _print([row], as_json=as_json)
+
+
+@cli.command()
+@click.argument("release_dir", metavar="[RELEASE]", type=_folder, required=False)
+@_data_option
+@_policy_option
+@_json_option
+def gate(release_dir: Path | None, data: Path | None, policy_file: Path | None, *, as_json: bool) -> None:
+    r"""Serve a release, put load on it with Locust, judge the raw samples, and sign a receipt.
+
+    Without RELEASE, the newest packaged one (the registry's `candidate`).
+
+    \b
+    Example: ocr-ops gate .ocr-ops/releases/0123456789ab
+    """
+    from ocr_ops.data.pages import read_pages
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.chain import bench_pages, candidate, gated, receipt
+    from ocr_ops.release.package import package
+
+    workspace, policy = Workspace.current(), Policy.read(policy_file)
+    registry = Registry.open(workspace)
+    made = Release.open(release_dir) if release_dir else candidate(registry, workspace)
+    pages = read_pages(data) if data else bench_pages(workspace)
+    report, _ = gated(made, package(made, workspace), pages, policy, workspace)
+    path, digest = receipt(registry, made, report, policy, workspace)
+    _print([_report_row(report) | {"receipt": str(path), "receipt digest": digest}], as_json=as_json)
+    require_pass("load gate", report.checks)
+
+
+@cli.command()
+@click.option("--version", help="Version of the registered model `ocr`; the candidate without it.")
+@click.option("--reason", default="", help="Why; kept in the ledger.")
+@_json_option
+def promote(version: str | None, reason: str, *, as_json: bool) -> None:
+    r"""Move the `champion` alias; refused without a passing receipt for exactly these digests.
+
+    \b
+    Example: ocr-ops promote --reason "faster detector"
+    """
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.promote import promote as move
+
+    workspace = Workspace.current()
+    _print([_moved(move(Registry.open(workspace), workspace, version=version, reason=reason))], as_json=as_json)
+
+
+@cli.command()
+@click.option("--reason", default="", help="Why; kept in the ledger.")
+@_json_option
+def rollback(reason: str, *, as_json: bool) -> None:
+    r"""Return `champion` to `previous`.
+
+    \b
+    Example: ocr-ops rollback --reason "words lost on invoices"
+    """
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.promote import rollback as move
+
+    workspace = Workspace.current()
+    _print([_moved(move(Registry.open(workspace), workspace, reason=reason))], as_json=as_json)
+
+
+@cli.command()
+@_json_option
+def pull(*, as_json: bool) -> None:
+    r"""Fetch what the `champion` alias names now: after someone moved it in the MLflow UI.
+
+    \b
+    Example: ocr-ops pull && bentoml serve .
+    """
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.promote import pull as fetch
+
+    workspace = Workspace.current()
+    _print([_moved(fetch(Registry.open(workspace), workspace))], as_json=as_json)
+
+
+@cli.command()
+@_json_option
+def history(*, as_json: bool) -> None:
+    r"""Print the ledger: who moved what, from where to where, why, on which receipts.
+
+    \b
+    Example: ocr-ops history --json
+    """
+    from ocr_ops.release.promote import history as entries
+
+    _print([entry.model_dump(mode="json") for entry in entries(Workspace.current())], as_json=as_json)
+
+
+@cli.command()
+@click.option("--slo", type=_file, default=Path("monitoring/slo.toml"), show_default=True)
+@click.option("--out", type=_folder, default=Path("monitoring"), show_default=True)
+@click.option("--check", is_flag=True, help="Also hold the rules against promtool, and run their unit tests.")
+def rules(slo: Path, out: Path, *, check: bool) -> None:
+    r"""Generate alert rules, their tests, the dashboard and a Prometheus configuration from the SLO file.
+
+    \b
+    Example: ocr-ops rules --check
+    """
+    from ocr_ops.monitor.generate import check_rules, generate
+    from ocr_ops.monitor.slo import SloFile
+
+    for path in generate(SloFile.read(slo), out):
+        click.echo(path)
+    if check:
+        check_rules(out)
+
+
+@cli.command()
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def read(paths: tuple[Path, ...], form: str) -> None:
+    r"""Read images and PDFs with the champion, in this process.
+
+    A file that cannot be read gets its line on stderr, and the others are still read.
+
+    \b
+    Example: ocr-ops read receipt.jpg invoice.pdf --format json
+    """
+    from ocr_ops.runtime.documents import read_file
+    from ocr_ops.runtime.pipeline import Reader
+
+    reader = Reader(Release.open(Workspace.current().champion))
+    failed: ExitCode | None = None
+    for path in paths:
+        try:
+            reading = reader.read(read_file(path), str(path))
+        except OcrOpsError as error:
+            click.echo(f"ocr-ops: {error}", err=True)
+            failed = failed or error.exit_code
+            continue
+        if form == "json":
+            line = {"path": str(path), **reading.model_dump(mode="json")}
+            click.echo(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
+        else:
+            click.echo(reading.text)
+    if failed is not None:
+        raise SystemExit(failed)
+
+
+@cli.command()
+@_json_option
+def doctor(*, as_json: bool) -> None:
+    r"""Say what of the machine, the packages and the workspace is in order, and what to do about the rest.
+
+    \b
+    Example: ocr-ops doctor
+    """
+    from ocr_ops.doctor import examine
+
+    findings = examine(Workspace.current())
+    _print(
+        [{"check": f.name, "state": f.state, "found": f.found, "remedy": f.remedy} for f in findings], as_json=as_json
+    )
+    if any(f.state == "missing" for f in findings):
+        raise SystemExit(ExitCode.OUTSIDE)
+
+
+@cli.command()
+@click.argument("models", type=_folder, nargs=-1)
+@_data_option
+@_policy_option
+@_json_option
+def release(models: tuple[Path, ...], data: Path | None, policy_file: Path | None, *, as_json: bool) -> None:
+    r"""The whole chain: register, export, quantize, bench, choose, package, gate, promote, rules.
+
+    Stages whose result is already there for the same digests are not done again.
+
+    \b
+    Example: ocr-ops release models/detection-tiny models/recognition-tiny
+    """
+    from ocr_ops.release.chain import release as run
+
+    workspace = Workspace.current()
+    rows = []
+    for stage in run(models or MODELS, workspace, Policy.read(policy_file), data):
+        row = {
+            "stage": stage.name,
+            "artefact": stage.artefact,
+            "digest": stage.digest if as_json else short(stage.digest),
+            "verdict": stage.verdict,
+            "took": "kept" if stage.reused else f"{stage.seconds:.1f} s",
+        }
+        rows.append(row)
+    _print(rows, as_json=as_json)
+    click.echo(
+        f"\nRead a file now:\n  ocr-ops read FILE\n"
+        f"Serve it (make serve), then:\n  curl -F file=@FILE http://localhost:{os.environ.get('PORT', '3000')}/v1/ocr",
+        err=as_json,
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: errors become one line on stderr and an exit code."""
+    try:
+        cli.main(arguments, prog_name="ocr-ops", standalone_mode=False)
+    except OcrOpsError as error:
+        click.echo(f"ocr-ops: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("ocr-ops: interrupted; run it again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if os.environ.get("OCR_OPS_DEBUG"):
+            raise
+        kind = f"{type(error).__module__}.{type(error).__name__}"
+        click.echo(f"ocr-ops: a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where", err=True)
+        sys.exit(70)
+
+
+def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    rows = list(rows)
+    if as_json:
+        for row in rows:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("nothing yet", err=True)
+        return
+    cells = [[str(value) for value in row.values()] for row in rows]
+    heads = [str(name) for name in rows[0]]
+    widths = [max(len(row[column]) for row in [heads, *cells]) for column in range(len(heads))]
+    for row in [heads, *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _bundle_row(bundle: ModelBundle) -> dict[str, Any]:
+    facts = {name: f"{value:.3g}" for name, value in bundle.manifest.facts.items()}
+    return {"bundle": str(bundle.path), "precision": bundle.manifest.precision, "digest": bundle.digest, **facts}
+
+
+def _report_row(report: Report) -> dict[str, Any]:
+    figures = {name: f"{value:.4g}" for name, value in report.metrics.items()}
+    return {"subject": report.name, **figures, "verdict": str(report.verdict)}
+
+
+def _moved(move: Any) -> dict[str, Any]:
+    return {
+        "champion": move.version.version,
+        "digest": move.version.digest,
+        "previous": move.previous.version if move.previous else "",
+        "changed": move.changed,
+    }

@@ -1,0 +1,1 @@
+"""Datasets on disk, readers of the formats of the field, and the synthetic renderer."""

@@ -1,0 +1,130 @@
+"""What printers, cameras and scanners do to ink on paper. All functions take and give grey uint8 images."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Gray = NDArray[np.uint8]
+Rng = np.random.Generator
+
+
+def paper(rng: Rng, ink: Gray) -> Gray:
+    """`ink` (255 full) printed on paper: levels, contrast and grain drawn at random; white paper is the commonest."""
+    draw = rng.random()
+    ground = 255.0 if draw < 0.35 else rng.uniform(225, 255) if draw < 0.7 else rng.uniform(130, 230)
+    draw = rng.random()
+    if draw < 0.45:
+        contrast = rng.uniform(0.75, 1.0)
+    elif draw < 0.85:
+        contrast = rng.uniform(0.35, 0.75)
+    else:
+        contrast = rng.uniform(0.15, 0.35)
+    image = ground * (1.0 - contrast * ink.astype(np.float32) / 255.0)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def field(rng: Rng, shape: tuple[int, int], low: float, high: float, cells: int = 2) -> NDArray[np.float32]:
+    """A smooth random field over `shape` between about `low` and `high`, from a grid with `cells` cells a side."""
+    grid = rng.uniform(low, high, (cells, max(cells, cells * shape[1] // max(shape[0], 1) // 2))).astype(np.float32)
+    return cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+
+
+def worn_ink(rng: Rng, ink: Gray) -> Gray:
+    """Thermal heads and dry ribbons: fading patches, streaks, lost or swollen dots."""
+    draw = rng.random()
+    if draw < 0.30:  # patches
+        ink = (ink * field(rng, ink.shape, 0.3, 1.3).clip(0, 1)).astype(np.uint8)
+    elif draw < 0.42:  # rows or columns a dead head leaves out
+        worn = ink.copy()
+        if rng.random() < 0.7:
+            worn[:: int(rng.integers(3, 7))] //= 2 + int(rng.integers(3))
+        else:
+            worn[:, :: int(rng.integers(3, 9))] //= 2
+        ink = worn
+    elif draw < 0.55:  # speckle
+        lost = rng.random(ink.shape, dtype=np.float32) < rng.uniform(0.03, 0.25)
+        ink = np.where(lost, ink // 3, ink)
+    elif draw < 0.75:  # swollen
+        ink = cv2.dilate(ink, np.ones((int(rng.integers(1, 3)), int(rng.integers(1, 3))), np.uint8)).astype(np.uint8)
+    elif draw < 0.9 and ink.shape[0] > 18:  # thin
+        ink = cv2.erode(ink, np.ones((1, 2) if rng.random() < 0.5 else (2, 1), np.uint8)).astype(np.uint8)
+    return ink
+
+
+def dots(rng: Rng, ink: Gray) -> Gray:
+    """A dot matrix: `ink` sampled on a coarse grid, each sample a dot."""
+    rows = int(rng.integers(11, 17))
+    columns = max(4, int(ink.shape[1] * rows / ink.shape[0] * rng.uniform(0.7, 1.0)))
+    coarse = cv2.resize(ink, (columns, rows), interpolation=cv2.INTER_AREA)
+    coarse = np.where(coarse > rng.integers(70, 120), 255, 0).astype(np.uint8)
+    step = 4
+    fine = cv2.resize(coarse, (columns * step, rows * step), interpolation=cv2.INTER_NEAREST)
+    axis = np.abs((np.arange(rows * step) % step) - 1.5)[:, None] + np.abs((np.arange(columns * step) % step) - 1.5)[None]
+    fine = np.where(axis < rng.uniform(1.6, 3.1), fine, fine // 4).astype(np.uint8)
+    return cv2.resize(fine, (ink.shape[1], ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
+    """Blur, low resolution, uneven light, noise, JPEG, gamma and inversion; `strength` scales how often each strikes."""
+    height, width = image.shape
+
+    def strikes(probability: float) -> bool:
+        return bool(rng.random() < probability * strength)
+
+    if strikes(0.25):  # scanned small and blown up
+        scale = rng.uniform(0.45, 0.9)
+        small = (max(2, int(width * scale)), max(8, int(height * scale)))
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
+        back = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
+        image = cv2.resize(image, (width, height), interpolation=back).astype(np.uint8)
+    if strikes(0.25):
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3) * max(height, 24) / 40 if height < 80 else rng.uniform(0.4, 1.2)).astype(np.uint8)
+    elif strikes(0.06):
+        kernel = np.zeros((3, 3), np.float32)
+        kernel[(1, slice(None)) if rng.random() < 0.5 else (slice(None), 1)] = 1 / 3
+        image = cv2.filter2D(image, -1, kernel).astype(np.uint8)
+    if strikes(0.25):
+        image = np.clip(image * field(rng, image.shape, 0.65, 1.05), 0, 255).astype(np.uint8)
+    if strikes(0.25):
+        grain = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(2, 18)
+        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+    if strikes(0.2):
+        image = cv2.LUT(image, _gamma(rng.uniform(0.6, 1.7))).astype(np.uint8)
+    if strikes(0.06):  # a fax or a bad threshold
+        image = np.where(image > rng.integers(110, 190), 255, 0).astype(np.uint8)
+    if strikes(0.25):
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+    if strikes(0.04):
+        image = (255 - image).astype(np.uint8)
+    return image
+
+
+def _gamma(value: float) -> Gray:
+    return ((np.arange(256) / 255.0) ** value * 255.0).astype(np.uint8)
+
+
+def reframe(rng: Rng, image: Gray, amount: float) -> Gray:
+    """A crop taken badly: each side moved in or out by up to `amount` of the height, edges repeated outwards."""
+    height = image.shape[0]
+    moves = rng.uniform(-0.5, 1.0, 4) * amount * height
+    top, bottom, left, right = (int(round(move)) for move in moves)
+    left, right = max(left, -2), max(right, -2)  # cutting letters off would make the label a lie
+    image = image[max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : image.shape[1] - max(-right, 0)]
+    outwards = (max(top, 0), max(bottom, 0), max(left, 0), max(right, 0))
+    return cv2.copyMakeBorder(image, *outwards, cv2.BORDER_REPLICATE).astype(np.uint8) if any(outwards) else image
+
+
+def warp(rng: Rng, image: Gray, border: int) -> Gray:
+    """Rotation to 2.5 degrees, slant and perspective of a single line; `border` fills what comes in."""
+    height, width = image.shape
+    angle = np.deg2rad(rng.normal(0, 0.9)).clip(-0.045, 0.045) * min(1.0, 8 * height / width)
+    slant, lift = rng.normal(0, 0.08), rng.normal(0, 0.02) * height
+    source = np.array(((0, 0), (width, 0), (0, height)), np.float32)
+    rise = np.tan(angle) * width / 2
+    target = source + np.array(((slant * height, rise + lift), (slant * height, -rise + lift), (0, rise + lift)), np.float32)
+    target[:, 0] -= min(0.0, slant * height)
+    size = (int(width + abs(slant) * height), height)
+    return cv2.warpAffine(
+        image, cv2.getAffineTransform(source, target.astype(np.float32)), size, flags=cv2.INTER_LINEAR, borderValue=(border,)
+    ).astype(np.uint8)

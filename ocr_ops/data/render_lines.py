@@ -1,0 +1,117 @@
+"""Synthetic text lines: a grey crop as a detector would cut it, and its text."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_ops.core.record import digest_bytes
+from ocr_ops.data import render_augment as augment
+from ocr_ops.data import render_text
+from ocr_ops.data.render_fonts import Font, Split, choose, load_fonts
+
+Gray = NDArray[np.uint8]
+Rng = np.random.Generator
+
+
+class LineRenderer:
+    """Draws lines of `charset` with the machine's fonts of one `split`. A line is a pure function of its generator."""
+
+    def __init__(self, charset: str, split: Split = "train", strength: float = 1.0) -> None:
+        self.charset = charset
+        self.fonts = load_fonts(charset, split)
+        self.strength = strength
+
+    def line(self, rng: Rng, longest: int = 1024) -> tuple[Gray, str]:
+        """One crop, uint8 (h, w) with h about 10 to 70 px, and its text.
+
+        Redrawn while it would be wider than `longest` px at a height of 32.
+        """
+        while True:
+            font = choose(rng, self.fonts, 0.4)
+            text = fitting(render_text.line(rng, self.charset), font)
+            ink = self._ink(rng, font, text)
+            if ink.shape[0] > 2 and ink.shape[1] * 32 <= longest * ink.shape[0] * 0.8:
+                return self._crop(rng, ink), text
+
+    def _ink(self, rng: Rng, font: Font, text: str) -> Gray:
+        size = int(np.exp(rng.uniform(np.log(11), np.log(46))))
+        spacing = rng.uniform(-0.02, 0.18) * size if rng.random() < 0.25 else 0.0
+        gap = 1.0 if rng.random() < 0.6 else rng.uniform(0.6, 2.2)
+        ink = font.draw(text, size, spacing, gap)
+        stretch = rng.uniform(0.5, 1.05) if font.mono else rng.uniform(0.75, 1.3)
+        if rng.random() < 0.65:
+            ink = cv2.resize(ink, (max(1, round(ink.shape[1] * stretch)), ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+        if font.mono and rng.random() < 0.12 and ink.shape[0] > 12:
+            ink = augment.dots(rng, ink)
+        if rng.random() < 0.35 * self.strength:
+            ink = augment.worn_ink(rng, ink)
+        # A dash or a dot is cut with the height of its line, not of its ink.
+        least = round(size * rng.uniform(0.45, 0.75))
+        if ink.shape[0] < least:
+            extra = least - ink.shape[0]
+            above = int(rng.integers(extra + 1)) if text in "-–—=~" else round(extra * rng.uniform(0.6, 1.0)) if text[0] in ".,_" else extra // 2
+            ink = cv2.copyMakeBorder(ink, above, extra - above, 0, 0, cv2.BORDER_CONSTANT, value=(0,)).astype(np.uint8)
+        return ink
+
+    def _crop(self, rng: Rng, ink: Gray) -> Gray:
+        height = ink.shape[0]
+        margins = [max(0, round(height * rng.normal(0.14, 0.09))) for _ in range(2)] + [
+            max(0, round(height * rng.uniform(0.0, 0.4))) for _ in range(2)
+        ]
+        canvas = cv2.copyMakeBorder(ink, *margins, cv2.BORDER_CONSTANT, value=(0,)).astype(np.uint8)
+        if rng.random() < 0.3 * self.strength:
+            canvas = augment.warp(rng, canvas, 0)
+        if rng.random() < 0.12 * self.strength:
+            self._bleed(rng, canvas)
+        if rng.random() < 0.06 * self.strength:
+            self._rule(rng, canvas)
+        image = augment.camera(rng, augment.paper(rng, canvas), self.strength)
+        return augment.reframe(rng, image, 0.12) if rng.random() < 0.3 * self.strength else image
+
+    def _bleed(self, rng: Rng, canvas: Gray) -> None:
+        """The feet of the line above or the heads of the line below come into the crop."""
+        font = choose(rng, self.fonts, 0.4)
+        other = font.draw(fitting(render_text.receipt(rng), font), max(8, int(canvas.shape[0] * 0.7)))
+        rows = min(other.shape[0], max(1, int(canvas.shape[0] * rng.uniform(0.04, 0.16))))
+        left = int(rng.integers(-other.shape[1] // 2, max(1, canvas.shape[1] - 4)))
+        part = other[:, max(-left, 0) : max(-left, 0) + canvas.shape[1] - max(left, 0)]
+        rng_above = rng.random() < 0.5
+        target = canvas[:rows] if rng_above else canvas[-rows:]
+        target = target[:, max(left, 0) : max(left, 0) + part.shape[1]]
+        np.maximum(target, part[-rows:] if rng_above else part[:rows], out=target)
+
+    def _rule(self, rng: Rng, canvas: Gray) -> None:
+        """A ruled line near an edge, or a table's upright at an end."""
+        height, width = canvas.shape
+        thick = int(rng.integers(1, max(2, height // 12) + 1))
+        if rng.random() < 0.75:
+            row = int(height * rng.uniform(0.88, 1.0)) if rng.random() < 0.7 else int(height * rng.uniform(0.0, 0.08))
+            canvas[row : row + thick] = int(rng.integers(120, 256))
+        else:
+            column = width - thick - 1 if rng.random() < 0.5 else 0
+            canvas[:, column : column + thick] = int(rng.integers(120, 256))
+
+
+def fitting(text: str, font: Font) -> str:
+    """`text` without the characters `font` cannot draw (a missing glyph's box would poison the label)."""
+    if font.characters.issuperset(text):
+        return text
+    upper = "".join(char if char in font.characters else char.upper() for char in text)
+    return " ".join("".join(char for char in upper if char in font.characters or char == " ").split()) or "0"
+
+
+def to_height(crop: Gray, height: int, stride: int, longest: int) -> Gray:
+    """`crop` resized to `height` px keeping its aspect; its width becomes a multiple of `stride`, at most `longest`."""
+    width = crop.shape[1] * height / crop.shape[0]
+    width = min(longest, max(stride, round(width / stride) * stride))
+    shrinks = crop.shape[0] > height
+    return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def line_digest(renderer: LineRenderer, seed: int, count: int = 16) -> str:
+    """Identity of what `renderer` draws from `seed`: the digest of its first `count` lines."""
+    parts = []
+    for index in range(count):
+        crop, text = renderer.line(np.random.default_rng((seed, index)))
+        parts.append(crop.tobytes() + text.encode())
+    return digest_bytes(b"".join(parts))

@@ -1,0 +1,1 @@
+"""What is watched in production: objectives -> rules, alerts and dashboards."""

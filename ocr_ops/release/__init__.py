@@ -1,0 +1,1 @@
+"""From a pair of bundles to the champion being served: package, gate, sign, promote, remember."""

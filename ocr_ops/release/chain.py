@@ -1,0 +1,301 @@
+"""The whole chain, from training outputs to a promoted release, and each stage as a function of its own.
+
+A stage whose result is already there for the same digests is not done again, so a chain that stopped resumes.
+What a stage makes lies in the workspace under a name that says what it is; what it *is* its digest says.
+"""
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocr_ops import __version__
+from ocr_ops.bench.suite import bench_release, bench_variants, choose
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.errors import BadInput, NotProven, OcrOpsError, UnknownModel
+from ocr_ops.core.policy import Policy
+from ocr_ops.core.record import Value, canonical_json, digest_bytes, digest_file, short
+from ocr_ops.core.release import Release
+from ocr_ops.core.report import Environment, Report
+from ocr_ops.core.spec import TASKS, WEIGHTS_FILE, ModelSpec, Task
+from ocr_ops.core.verdict import Verdict, require_pass
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.data.documents import load_documents, rendered_pages
+from ocr_ops.data.pages import PageSet, read_pages
+from ocr_ops.monitor.generate import generate
+from ocr_ops.optimize.quantize import quantize
+from ocr_ops.registry import ModelVersion, Registry
+from ocr_ops.release.gate import gate
+from ocr_ops.release.package import Package, package
+from ocr_ops.release.promote import promote
+from ocr_ops.release.server import serve
+from ocr_ops.release.signing import issue_receipt
+
+CALIBRATION_PAGES, CALIBRATION_SEED = 16, 7
+BENCH_PAGES, BENCH_SEED = 24, 11
+"""Pages that calibrate never judge: other seeds, other pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of the table a release ends with."""
+
+    name: str
+    artefact: str
+    digest: str
+    verdict: str
+    reused: bool
+    seconds: float
+
+
+def say(line: str) -> None:
+    """Progress goes to stderr; stdout carries the artefact."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: Path | None = None) -> Iterator[Stage]:
+    """Takes a detection and a recognition training output to the `champion` alias, yielding each finished stage.
+
+    `data`: labelled pages to benchmark on; rendered ones without it. The failing stage's own error ends it.
+    """
+    clock = _Clock()
+    folders = pair(models)
+    registry = Registry.open(workspace)
+    calibration = calibration_pages(workspace)
+    judged = read_pages(data) if data else bench_pages(workspace)
+
+    versions: dict[Task, ModelVersion] = {}
+    for task, folder in folders.items():
+        say(f"register {folder}")
+        versions[task] = registry.register(folder)
+        version = versions[task]
+        yield clock.stage("register", f"{version.name} v{version.version}", version.digest, "done")
+
+    chosen: dict[Task, ModelBundle] = {}
+    for task, folder in folders.items():
+        say(f"export {folder}")
+        parent, reused = exported(folder, workspace)
+        yield clock.stage("export", parent.path.name, parent.digest, "PASS", reused=reused)
+        say(f"quantize {parent.path.name}")
+        small, reused = quantized(parent, calibration, workspace)
+        yield clock.stage("quantize", small.path.name, small.digest, "done", reused=reused)
+        say(f"bench the variants of {parent.manifest.model}")
+        variants = [parent, small]
+        found, reused = benchmarked(variants, judged, policy, workspace)
+        for bundle, report in zip(variants, found, strict=True):
+            registry.log_bundle(versions[task], bundle, report)
+            yield clock.stage("bench", report.name, report.digest, report.verdict, reused=reused)
+        chosen[task], report = choose(variants, found)
+        yield clock.stage("choose", report.name, chosen[task].digest, report.verdict)
+
+    made = paired(chosen["detection"], chosen["recognition"], workspace)
+    say("bench end to end")
+    whole, reused = benchmarked_whole(made, judged, policy, workspace)
+    yield clock.stage("bench", "end to end", whole.digest, whole.verdict, reused=reused)
+    require_pass("end to end", whole.checks)
+
+    say("package")
+    packed, version = packaged(registry, made, workspace)
+    yield clock.stage("register", f"{version.name} v{version.version}", version.digest, "done")
+    yield clock.stage("package", packed.tag, packed.digest, "done")
+    say("serve it and put load on it")
+    load, reused = gated(made, packed, judged, policy, workspace)
+    yield clock.stage("gate", "load", load.digest, load.verdict, reused=reused)
+    path, digest = receipt(registry, made, load, policy, workspace)
+    require_pass("load gate", load.checks)
+    yield clock.stage("receipt", _shown(path), digest, "PASSED")
+
+    moved = promote(registry, workspace, version=version.version, reason="release")
+    yield clock.stage("promote", f"{version.name}@champion", made.digest, "done", reused=not moved.changed)
+    files = generate()
+    yield clock.stage("rules", _shown(files[0].parent), digest_file(files[0]), "done")
+
+
+def pair(models: Sequence[Path]) -> dict[Task, Path]:
+    """Model folders by task: one for each. `BadInput` otherwise."""
+    found: dict[Task, Path] = {}
+    for folder in models:
+        task = ModelSpec.read(folder).task
+        if task in found:
+            raise BadInput(folder, f"a second {task} model beside {found[task]}", "one a task", "name one of them")
+        found[task] = folder
+    for task in TASKS:
+        if task not in found:
+            raise BadInput("models", f"no {task} model", "one detection and one recognition model", "name both")
+    return {task: found[task] for task in TASKS}
+
+
+def calibration_pages(workspace: Workspace) -> PageSet:
+    """What quantization calibrates on unless told otherwise."""
+    return rendered_pages(workspace, CALIBRATION_PAGES, CALIBRATION_SEED)
+
+
+def bench_pages(workspace: Workspace) -> PageSet:
+    """What benchmarks and load gates read unless told otherwise."""
+    return rendered_pages(workspace, BENCH_PAGES, BENCH_SEED)
+
+
+def exported(folder: Path, workspace: Workspace) -> tuple[ModelBundle, bool]:
+    """The float bundle of a training output, and whether it was there already."""
+    spec = ModelSpec.read(folder)
+    weights = folder / WEIGHTS_FILE
+    if not weights.is_file():
+        raise UnknownModel(folder, f"no {WEIGHTS_FILE}", "a training output", "train the model, or restore the file")
+    out = workspace.bundles / f"{spec.name}-fp32"
+    kept = _kept(out)
+    if kept is not None:
+        manifest = kept.manifest
+        same = (spec.input, spec.charset, spec.floor, digest_file(weights), __version__)
+        if (manifest.input, manifest.charset, manifest.floor, manifest.weights, manifest.toolkit) == same:
+            return kept, True
+    from ocr_ops.train.export import export  # noqa: PLC0415 - torch takes seconds, and only this stage needs it
+
+    return export(folder, out), False
+
+
+def quantized(parent: ModelBundle, pages: PageSet, workspace: Workspace) -> tuple[ModelBundle, bool]:
+    """The INT8 variant of a float bundle, and whether it was there already."""
+    out = workspace.bundles / f"{parent.manifest.model}-int8"
+    kept = _kept(out)
+    if kept is not None:
+        manifest = kept.manifest
+        if (manifest.parent, manifest.dataset, manifest.toolkit) == (parent.digest, pages.digest, __version__):
+            return kept, True
+    return quantize(parent, pages, out), False
+
+
+def benchmarked(
+    bundles: Sequence[ModelBundle], pages: PageSet, policy: Policy, workspace: Workspace
+) -> tuple[list[Report], bool]:
+    """A report for each variant, the float parent first, and whether all were there already."""
+    judge = _digest(policy.variant)
+    kept = [_report(workspace, "bench", bundle.digest, pages.digest, judge) for bundle in bundles]
+    fresh = [report for report in kept if report is not None]
+    if len(fresh) == len(bundles):
+        return fresh, True
+    measured = bench_variants(bundles, pages, policy.variant)
+    return [_save(workspace, report, judge) for report in measured], False
+
+
+def benchmarked_whole(made: Release, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
+    """The end-to-end report of a release, and whether it was there already."""
+    judge = policy.digest
+    kept = _report(workspace, "bench", made.digest, pages.digest, judge)
+    if kept is not None:
+        return kept, True
+    return _save(workspace, bench_release(made, pages, policy), judge), False
+
+
+def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspace) -> Release:
+    """The release folder of two bundles, under its digest's name."""
+    scratch = Release.write(workspace.releases / ".new", detection, recognition)
+    folder = workspace.releases / short(scratch.digest)
+    if not folder.is_dir():
+        scratch.path.rename(folder)
+    return Release.open(folder)
+
+
+def gated(made: Release, packed: Package, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
+    """Serves the packaged release, puts load on it, and judges; a pass that stands is not run again."""
+    documents = load_documents(workspace, pages)
+    judge = _digest(policy.load)
+    kept = _report(workspace, "gate", made.digest, policy=judge)
+    if kept is not None and kept.verdict is Verdict.PASS:
+        return kept, True
+    with serve(packed.path, log=workspace.home / "serve.log") as server:
+        report = gate(made.digest, server.url, documents, policy.load, workspace)
+    return _save(workspace, report, judge), False
+
+
+def best_variant(task: Task, workspace: Workspace) -> ModelBundle:
+    """The cheapest variant of a task that passed its benchmark here. `NotProven` when none was benchmarked."""
+    bundles = [bundle for path in sorted(workspace.bundles.glob("*")) if (bundle := _kept(path)) is not None]
+    found = [
+        (bundle, report)
+        for bundle in bundles
+        if bundle.manifest.task == task and (report := _report(workspace, "bench", bundle.digest)) is not None
+    ]
+    if not found:
+        raise NotProven(task, "no benchmarked bundle", "at least one", "run `ocr-ops bench BUNDLE...` first")
+    return choose([bundle for bundle, _ in found], [report for _, report in found])[0]
+
+
+def packaged(registry: Registry, made: Release, workspace: Workspace) -> tuple[Package, ModelVersion]:
+    """The Bento of a release and its version of the registered model `ocr`, which becomes the candidate."""
+    sources = [
+        registry.find(f"ocr-{bundle.manifest.task}", bundle.manifest.weights)
+        for bundle in (made.detection, made.recognition)
+    ]
+    version = registry.log_release(made, sources[0], sources[1], evidence(made, workspace))
+    return package(made, workspace), version
+
+
+def candidate(registry: Registry, workspace: Workspace) -> Release:
+    """The release that the `candidate` alias names."""
+    version = registry.aliased("ocr", "candidate")
+    folder = workspace.releases / short(version.digest)
+    return Release.open(folder) if folder.is_dir() else registry.fetch_release(version, folder)
+
+
+def receipt(registry: Registry, made: Release, load: Report, policy: Policy, workspace: Workspace) -> tuple[Path, str]:
+    """Signs what the reports show, passed or not, and tells the registry; its path and digest."""
+    envelope, path = issue_receipt(made, evidence(made, workspace), policy, workspace)
+    registry.tag_gate(registry.find("ocr", made.digest), load.verdict, load, envelope.digest)
+    return path, envelope.digest
+
+
+def evidence(made: Release, workspace: Workspace) -> list[Report]:
+    """Every report kept of a release and of its bundles."""
+    digests = (made.detection.digest, made.recognition.digest, made.digest)
+    found = [_report(workspace, kind, digest) for kind in ("bench", "gate") for digest in digests]
+    return [report for report in found if report is not None]
+
+
+@dataclass(slots=True)
+class _Clock:
+    last: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.last = time.monotonic()
+
+    def stage(self, name: str, artefact: str, digest: str, verdict: str, *, reused: bool = False) -> Stage:
+        now = time.monotonic()
+        seconds, self.last = now - self.last, now
+        return Stage(name, artefact, digest, str(verdict), reused, seconds)
+
+
+def _kept(path: Path) -> ModelBundle | None:
+    """The sound bundle at `path`, if there is one: a damaged one is made again, not trusted."""
+    try:
+        return ModelBundle.open(path)
+    except OcrOpsError:
+        return None
+
+
+def _report(
+    workspace: Workspace, kind: str, subject: str, dataset: str | None = None, policy: str | None = None
+) -> Report | None:
+    """The kept report of a subject, if it was made on this machine and, where asked, on this dataset by this policy."""
+    path = workspace.reports / f"{kind}-{short(subject)}.json"
+    try:
+        report = Report.from_file(path)
+    except OcrOpsError:
+        return None
+    wanted = (subject, dataset or report.dataset, policy or report.policy, Environment.here())
+    return report if (report.subject, report.dataset, report.policy, report.environment) == wanted else None
+
+
+def _save(workspace: Workspace, report: Report, policy: str) -> Report:
+    report = report.model_copy(update={"policy": policy})
+    report.save(workspace.reports / f"{report.kind}-{short(report.subject)}.json")
+    return report
+
+
+def _digest(value: Value) -> str:
+    return digest_bytes(canonical_json(value.model_dump(mode="json")).encode())
+
+
+def _shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

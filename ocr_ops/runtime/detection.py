@@ -1,0 +1,208 @@
+"""Detection: where the text of a page stands. A network's probability map, turned into boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.errors import CorruptBundle
+from ocr_ops.core.spec import InputSpec
+from ocr_ops.runtime import telemetry
+from ocr_ops.runtime.session import Session, to_channels, to_tensor
+
+SHRINK_RATIO = 0.4
+"""How far training regions were shrunk: Liao et al., "Real-time Scene Text Detection with Differentiable
+Binarization", AAAI 2020, eq. 10."""
+THRESHOLD = 0.3
+MIN_SCORE = 0.5
+MIN_AREA = 4
+"""Pixels of the map."""
+MIN_HEIGHT = 4.0
+"""Pixels of the prepared page."""
+ELONGATED = 3.0
+"""Length / thickness above which a region tells its own direction; the rest take the page's."""
+MAX_ENLARGEMENT = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPage:
+    """A page as the detector reads it."""
+
+    pixels: NDArray[np.uint8]
+    """(H, W) or (H, W, 3), both sides multiples of the stride."""
+    scale_x: float
+    """Prepared pixels a page pixel."""
+    scale_y: float
+
+    def restore(self, polygons: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Polygons (N, 4, 2) in prepared pixels, in page pixels."""
+        return polygons / np.array([self.scale_x, self.scale_y], np.float32)
+
+
+def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: float = MAX_ENLARGEMENT) -> PreparedPage:
+    """Resizes a page, uint8 (H, W) or (H, W, 3) RGB, so that its longer side is `spec.max_side` at most.
+
+    A smaller page is enlarged, up to `max_enlargement` times. Both sides round to multiples of the stride.
+    """
+    height, width = page.shape[:2]
+    factor = min(spec.max_side / max(height, width), max_enlargement)
+    most = spec.max_side // spec.stride
+    rows, columns = (min(max(round(side * factor / spec.stride), 1), most) * spec.stride for side in (height, width))
+    page = to_channels(page, spec)
+    if (rows, columns) != (height, width):
+        way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        page = np.asarray(cv2.resize(page, (columns, rows), interpolation=way), np.uint8)
+    return PreparedPage(np.ascontiguousarray(page), columns / width, rows / height)
+
+
+class Detector:
+    def __init__(self, bundle: ModelBundle, threads: int | None = None) -> None:
+        """Loads a detection bundle; errors as `Session`."""
+        self.bundle = bundle
+        self.session = Session(bundle, threads)
+
+    def detect(self, pages: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Boxes of each prepared page, float32 (N, 4, 2) in its pixels: see `polygons`.
+
+        Pages go through the network one by one: a CPU gains nothing from a stack, and memory stays flat.
+        """
+        with telemetry.stage("detection"):
+            telemetry.batch("detection", len(pages))
+            return [polygons(self._map(page), page.shape[1], page.shape[0]) for page in pages]
+
+    def _map(self, page: NDArray[np.uint8]) -> NDArray[np.float32]:
+        output = self.session.run(to_tensor([page], self.bundle.manifest.input))
+        if output.ndim != 4 or output.shape[:2] != (1, 1):
+            raise CorruptBundle(
+                self.bundle.graph, f"output {output.shape}", "a map (N, 1, h, w)", "export the model again"
+            )
+        return np.asarray(output[0, 0])
+
+
+def polygons(
+    probability: NDArray[np.float32],
+    width: int,
+    height: int,
+    *,
+    threshold: float = THRESHOLD,
+    min_score: float = MIN_SCORE,
+) -> NDArray[np.float32]:
+    """Boxes of a page of `width` x `height` pixels from its probability map, float32 (h, w) of any size.
+
+    Each connected region above `threshold` whose mean reaches `min_score` is taken for a shrunk rectangle and
+    grown back. Returns float32 (N, 4, 2): corners clockwise from the top-left, text running along the first
+    side within 45 degrees of level, inside the page.
+    """
+    mask = probability > threshold
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
+    score = np.bincount(labels[mask], probability[mask], count) / area
+    wanted = (score >= min_score) & (area >= MIN_AREA)
+    wanted[0] = False  # the background
+    if not wanted.any():
+        return np.zeros((0, 4, 2), np.float32)
+    labels = np.where(wanted, np.cumsum(wanted), 0)[labels].astype(np.float32)
+    boxes = _corners(*_shrunk_rectangles(labels, probability))
+    boxes *= [width / probability.shape[1], height / probability.shape[0]]
+    tall = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
+    return np.asarray(np.clip(boxes[tall], 0, [width, height]), np.float32)
+
+
+def unclip(width: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each side of a shrunk rectangle moves out to give back the original, in the units of its sides.
+
+    DB shrinks a polygon by D = A (1 - r^2) / L of the *original* area A and perimeter L. With w = W - 2D and
+    h = H - 2D, and k = 1 - r^2, that is (8 - 4k) D^2 + 2 (1 - k) (w + h) D - k w h = 0: its positive root.
+    The usual A' * 1.5 / L' of the shrunk box is an approximation that leaves long lines too thin.
+    """
+    k = 1 - SHRINK_RATIO**2
+    half = (1 - k) * (width + height)
+    root = (np.sqrt(half**2 + (8 - 4 * k) * k * width * height) - half) / (8 - 4 * k)
+    return np.asarray(root)
+
+
+def _shrunk_rectangles(
+    labels: NDArray[np.float32], probability: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], ...]:
+    """The rectangle behind each region 1..N of `labels`: angle (radians), centre x and y, width, height.
+
+    Direction and thickness come from moments of the probabilities, the fuzzy rim included. A line's region
+    is only a few pixels thick and growing multiplies any error of it sixfold: whole pixels are too coarse.
+    """
+    # Raster order within a region does not matter, only that each region's pixels stand together.
+    rim = cv2.dilate(labels, np.ones((3, 3), np.uint8))
+    y, x = np.nonzero(rim)
+    region = rim[y, x].astype(np.intp) - 1
+    order = np.argsort(region, kind="stable")
+    x, y, region = x[order], y[order], region[order]
+    starts = np.flatnonzero(np.diff(region, prepend=-1))
+    weight = probability[y, x].astype(np.float64)
+
+    def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.add.reduceat(values, starts))
+
+    mass = total(weight)
+    centre_x, centre_y = total(weight * x) / mass, total(weight * y) / mass
+    dx, dy = x - centre_x[region], y - centre_y[region]
+    xx, yy, xy = (
+        total(weight * dx * dx) / mass,
+        total(weight * dy * dy) / mass,
+        total(weight * dx * dy) / mass,
+    )
+    spread = np.hypot(xx - yy, 2 * xy)
+    elongation = np.sqrt((xx + yy + spread) / np.maximum(xx + yy - spread, 1e-6))
+    angle = np.arctan2(2 * xy, xx - yy) / 2
+    angle -= np.pi / 2 * np.round(angle / (np.pi / 2))
+    clear = elongation > ELONGATED
+    angle = np.where(clear, angle, _weighted_median(angle[clear], mass[clear]))
+
+    cos, sin = np.cos(angle), np.sin(angle)
+    along = dx * cos[region] + dy * sin[region]
+    across = dy * cos[region] - dx * sin[region]
+    foot = np.abs(cos) + np.abs(sin)  # a pixel's own extent in a turned frame
+    outside = labels[y, x] == 0
+    low, high = np.where(outside, np.inf, along), np.where(outside, -np.inf, along)
+    first, last = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
+    low, high = np.where(outside, np.inf, across), np.where(outside, -np.inf, across)
+    top, bottom = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
+    width, height = last - first + foot, bottom - top + foot
+    level = width >= height
+    length, extent = np.maximum(width, height), np.minimum(width, height)
+    thickness = np.maximum(np.minimum(mass / length, extent), extent - 1)  # a curved one keeps its extent
+    # Mid-way along the text, at the centre of mass across it.
+    shift_along = np.where(level, (first + last) / 2, 0)
+    shift_across = np.where(level, 0, (top + bottom) / 2)
+    return (
+        angle,
+        centre_x + 0.5 + shift_along * cos - shift_across * sin,
+        centre_y + 0.5 + shift_along * sin + shift_across * cos,
+        np.where(level, length, thickness),
+        np.where(level, thickness, length),
+    )
+
+
+def _corners(
+    angle: NDArray[np.float64],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    width: NDArray[np.float64],
+    height: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The corners (N, 4, 2) of shrunk rectangles, grown back."""
+    grown = 2 * unclip(width, height)
+    half_x, half_y = (width + grown)[:, None] / 2, (height + grown)[:, None] / 2
+    u, v = half_x * [-1, 1, 1, -1], half_y * [-1, -1, 1, 1]
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    return np.stack([x[:, None] + u * cos - v * sin, y[:, None] + u * sin + v * cos], axis=2)
+
+
+def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """The value at half the weight; 0 of none."""
+    if not len(values):
+        return 0.0
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])

@@ -1,0 +1,123 @@
+"""Layout: pieces of text as they were found, put together as a page of lines in reading order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_ops.core.reading import Line, Page, Polygon, Word
+from ocr_ops.runtime.ctc import Decoded
+from ocr_ops.runtime.recognition import VERTICAL, part_of
+
+ROW_OVERLAP = 0.5
+"""Share of the lower one's height by which two neighbours of one row overlap."""
+COLUMN_OVERLAP = 0.5
+"""Share of the shorter one's width above which two segments stand over each other, not beside."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """A piece of text with its extent on the page turned level."""
+
+    polygon: NDArray[np.float32]
+    decoded: Decoded
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+    @property
+    def height(self) -> float:
+        return self.bottom - self.top
+
+    @property
+    def vertical(self) -> bool:
+        return self.height > VERTICAL * (self.right - self.left)
+
+
+def assemble(width: int, height: int, polygons: Sequence[NDArray[np.float32]], decoded: Sequence[Decoded]) -> Page:
+    """The page of `width` x `height` pixels that pieces of text make: polygons (4, 2) in its pixels.
+
+    A line is a visual row, whatever gaps it has; rows go from top to bottom. The page's skew, the median of
+    the pieces' own, is taken out first. Pieces that hold no text are dropped.
+    """
+    pieces = [(np.asarray(p, np.float32), d) for p, d in zip(polygons, decoded, strict=True) if d.text]
+    if not pieces:
+        return Page(width=width, height=height, lines=())
+    turn = _turn([polygon for polygon, _ in pieces])
+    segments = []
+    for polygon, text in pieces:
+        level = polygon @ turn
+        left, right = (level[0] + level[3])[0] / 2, (level[1] + level[2])[0] / 2
+        top, bottom = (level[0] + level[1])[1] / 2, (level[2] + level[3])[1] / 2
+        segments.append(_Segment(polygon, text, float(left), float(right), float(top), float(bottom)))
+    lines = (_line(row, turn, width, height) for row in _rows(segments))
+    return Page(width=width, height=height, lines=tuple(lines))
+
+
+def _turn(polygons: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The matrix that turns the page level: `points @ turn`. Its transpose turns back."""
+    sides = np.array([(p[1] - p[0] + p[2] - p[3]) / 2 for p in polygons], np.float64)
+    lengths = np.hypot(sides[:, 0], sides[:, 1])
+    order = np.argsort(np.arctan2(sides[:, 1], sides[:, 0]))
+    reached = np.cumsum(lengths[order])
+    x, y = sides[order[np.searchsorted(reached, reached[-1] / 2)]]
+    cos, sin = np.array([x, y]) / max(np.hypot(x, y), 1e-6)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def _rows(segments: list[_Segment]) -> list[list[_Segment]]:
+    """Segments grouped to rows, top to bottom, each from left to right."""
+    rows: list[list[_Segment]] = []
+    for segment in sorted(segments, key=lambda s: s.top + s.bottom):
+        row = None if segment.vertical else max(rows, key=lambda row: _fit(row, segment), default=None)
+        if row is not None and _fit(row, segment) >= ROW_OVERLAP:
+            row.append(segment)
+        else:
+            rows.append([segment])
+    rows.sort(key=lambda row: sum(s.top + s.bottom for s in row) / len(row))
+    return [sorted(row, key=lambda s: s.left) for row in rows]
+
+
+def _fit(row: list[_Segment], segment: _Segment) -> float:
+    """How well a segment stands in a row, 0 to 1: its overlap in height with its nearest neighbour there.
+
+    The nearest, because the ends of a curved row may not overlap at all.
+    """
+    if row[0].vertical:
+        return 0.0
+    near = min(row, key=lambda other: max(other.left - segment.right, segment.left - other.right))
+    shared_width = min(near.right, segment.right) - max(near.left, segment.left)
+    if shared_width > COLUMN_OVERLAP * min(near.right - near.left, segment.right - segment.left):
+        return 0.0
+    shared = min(near.bottom, segment.bottom) - max(near.top, segment.top)
+    return shared / max(min(near.height, segment.height), 1e-6)
+
+
+def _line(row: list[_Segment], turn: NDArray[np.float64], width: int, height: int) -> Line:
+    words = tuple(
+        Word(
+            text=word.text,
+            confidence=word.confidence,
+            polygon=_polygon(part_of(s.polygon, word.spans[0][0], word.spans[-1][1]), width, height),
+        )
+        for s in row
+        for word in s.decoded.words
+    )
+    level = np.concatenate([s.polygon for s in row]) @ turn
+    (left, top), (right, bottom) = level.min(axis=0), level.max(axis=0)
+    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn.T
+    marks = sum(len(word.text) for word in words)
+    return Line(
+        text=" ".join(word.text for word in words),
+        confidence=sum(word.confidence * len(word.text) for word in words) / marks,
+        polygon=_polygon(corners, width, height),
+        words=words,
+    )
+
+
+def _polygon(corners: NDArray[np.floating], width: int, height: int) -> Polygon:
+    """Corners (4, 2) inside the page, to a tenth of a pixel."""
+    inside = np.clip(np.round(corners.astype(np.float64), 1), 0, [width, height])
+    return tuple((x, y) for x, y in inside.tolist())

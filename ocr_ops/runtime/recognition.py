@@ -1,0 +1,134 @@
+"""Recognition: crops of a page, read by a network. A crop's text never depends on its neighbours."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.errors import CorruptBundle
+from ocr_ops.core.spec import InputSpec
+from ocr_ops.runtime import telemetry
+from ocr_ops.runtime.ctc import Decoded, decode
+from ocr_ops.runtime.session import Session, to_channels, to_tensor
+
+MARGIN_X = 0.1
+MARGIN_Y = 0.0
+"""Added around a box before it is cut out, in heights of the box."""
+VERTICAL = 1.5
+"""Height / width above which a box holds text running downwards."""
+BUCKET = 32
+"""Crops are padded to the next multiple, in pixels of width."""
+CALL_WIDTH = 2048
+"""Crops of one call together, in pixels of width: what stays in a core's cache."""
+MIN_WIDTH = 8
+OVERSAMPLING = 4
+"""A crop is cut out at no more than so many times its final height."""
+
+
+def reading_quad(polygon: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The polygon (4, 2) with its corners in reading order.
+
+    A level box comes back as it is. A tall one is taken for text running downwards, as PP-OCR does: it starts
+    at the top-right corner, so that its crop is turned by 90 degrees counter-clockwise.
+    """
+    width, height = _sides(polygon)
+    return np.roll(polygon, -1, axis=0) if height > VERTICAL * width else polygon
+
+
+def part_of(polygon: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
+    """The part (4, 2) of a polygon between two shares of its crop's width, as `Decoded.spans` has them."""
+    quad = reading_quad(polygon)
+    width, height = _sides(quad)
+    margin = MARGIN_X * height
+    a, b = (min(max((share * (width + 2 * margin) - margin) / max(width, 1e-6), 0), 1) for share in (start, end))
+    left_top, right_top, right_bottom, left_bottom = quad
+    top, bottom = right_top - left_top, right_bottom - left_bottom
+    return np.array([left_top + a * top, left_top + b * top, left_bottom + b * bottom, left_bottom + a * bottom])
+
+
+def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
+    """Cuts a polygon (4, 2) out of a page as uint8 (spec.height, W) or (spec.height, W, 3), upright.
+
+    W keeps the polygon's proportions up to `spec.max_side`; what is longer is squeezed into it. Give the page
+    with the model's channels (`to_channels`), or each crop is converted for itself.
+    """
+    quad = reading_quad(np.asarray(polygon, np.float32))
+    width, height = _sides(quad)
+    along = (quad[1] - quad[0] + quad[2] - quad[3]) / 2 / max(width, 1e-6)
+    down = (quad[3] - quad[0] + quad[2] - quad[1]) / 2 / max(height, 1e-6)
+    mx, my = along * MARGIN_X * height, down * MARGIN_Y * height
+    quad = quad + np.array([-mx - my, mx - my, mx + my, my - mx])
+    width, height = width + 2 * MARGIN_X * height, height * (1 + 2 * MARGIN_Y)
+
+    columns = min(max(round(width * spec.height / max(height, 1.0)), MIN_WIDTH), spec.max_side)
+    # Much larger text is cut out at its own size first: sampling it at the final size would alias.
+    zoom = min(max(height / spec.height, 1.0), OVERSAMPLING)
+    if zoom < 1.25:
+        zoom = 1.0
+    size = round(columns * zoom), round(spec.height * zoom)
+    corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
+    # Corners lie on pixel edges, OpenCV samples at pixel centres.
+    warp = cv2.getPerspectiveTransform(quad.astype(np.float32) - 0.5, corners - 0.5)
+    crop = cv2.warpPerspective(page, warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    if zoom > 1:
+        crop = cv2.resize(crop, (columns, spec.height), interpolation=cv2.INTER_AREA)
+    return to_channels(np.asarray(crop, np.uint8), spec)
+
+
+class Recognizer:
+    def __init__(self, bundle: ModelBundle, threads: int | None = None) -> None:
+        """Loads a recognition bundle; errors as `Session`."""
+        self.bundle = bundle
+        self.session = Session(bundle, threads)
+
+    def recognize(self, crops: Sequence[NDArray[np.uint8]]) -> list[Decoded]:
+        """Reads prepared crops, uint8 (height, W) or (height, W, 3), in their order.
+
+        Each is padded to its own bucket by repeating its last column, also when it comes alone, and decoded
+        over its own time steps only: neighbours change nothing.
+        """
+        manifest = self.bundle.manifest
+        stride, charset = manifest.input.stride, manifest.charset
+        read: dict[int, Decoded] = {}
+        with telemetry.stage("recognition"):
+            telemetry.batch("recognition", len(crops))
+            for width, members in _calls([crop.shape[1] for crop in crops]):
+                padded = [_pad(crops[i], width) for i in members]
+                logits = self.session.run(to_tensor(padded, manifest.input))
+                self._check(logits, len(members), width // stride)
+                for i, row in zip(members, logits, strict=True):
+                    read[i] = decode(row[: -(-crops[i].shape[1] // stride)], charset)
+        return [read[i] for i in range(len(crops))]
+
+    def _check(self, logits: NDArray[np.float32], rows: int, steps: int) -> None:
+        expected = (rows, steps, len(self.bundle.manifest.charset) + 1)
+        if logits.shape != expected:
+            raise CorruptBundle(
+                self.bundle.graph, f"output {logits.shape}", f"logits {expected}", "export the model again"
+            )
+
+
+def _calls(widths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Groups crops, by their widths, into network calls: padded width, and the indices of its crops."""
+    buckets: dict[int, list[int]] = defaultdict(list)
+    for i, width in enumerate(widths):
+        buckets[-(-width // BUCKET) * BUCKET].append(i)
+    for width, members in sorted(buckets.items()):
+        step = max(1, CALL_WIDTH // width)
+        for start in range(0, len(members), step):
+            yield width, members[start : start + step]
+
+
+def _pad(crop: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    missing = width - crop.shape[1]
+    return np.pad(crop, ((0, 0), (0, missing), *((0, 0),) * (crop.ndim - 2)), mode="edge") if missing else crop
+
+
+def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:
+    """Mean length of the sides along and across the text."""
+    along = np.linalg.norm(quad[1] - quad[0]) + np.linalg.norm(quad[2] - quad[3])
+    across = np.linalg.norm(quad[3] - quad[0]) + np.linalg.norm(quad[2] - quad[1])
+    return float(along) / 2, float(across) / 2

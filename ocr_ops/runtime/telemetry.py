@@ -1,0 +1,120 @@
+"""The service's Prometheus metrics. Made at first use: BentoML sets the multiprocess folder at start-up."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from ocr_ops.core import metrics
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.metrics import CONFIDENCE_BUCKETS, ITEMS_BUCKETS, SECONDS_BUCKETS
+from ocr_ops.core.reading import Page
+from ocr_ops.core.release import Release
+from ocr_ops.core.spec import Task
+
+
+@contextmanager
+def document_in_flight() -> Iterator[None]:
+    """Counts a document as being read while the block runs."""
+    _in_flight().inc()
+    try:
+        yield
+    finally:
+        _in_flight().dec()
+
+
+def document_answered(status: int, seconds: float) -> None:
+    """A document was answered with this HTTP status after so many seconds."""
+    _requests().labels(str(status)).inc()
+    _request_seconds().observe(seconds)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Times the block as one run of a stage: decode, detection or recognition."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        _stage_seconds().labels(name).observe(time.perf_counter() - start)
+
+
+def batch(task: Task, items: int) -> None:
+    """A model call carried so many pages or crops."""
+    _batch_items().labels(task).observe(items)
+
+
+def page_read(page: Page) -> None:
+    """A page was read: counts it, its lines and how sure each is."""
+    _pages().inc()
+    _lines().inc(len(page.lines))
+    for line in page.lines:
+        _line_confidence().observe(line.confidence)
+
+
+def model_loaded(bundle: ModelBundle, provider: str) -> None:
+    """Tells that this process serves the bundle, on that provider."""
+    manifest = bundle.manifest
+    _model_info().labels(manifest.task, manifest.model, manifest.precision, bundle.digest, provider).set(1)
+
+
+def release_loaded(release: Release) -> None:
+    """Tells that this process serves the release."""
+    _release_info().labels(release.digest).set(1)
+
+
+@cache
+def _requests() -> Counter:
+    return Counter(metrics.REQUESTS, "Documents answered, by HTTP status.", ["status"])
+
+
+@cache
+def _request_seconds() -> Histogram:
+    return Histogram(metrics.REQUEST_SECONDS, "Seconds to answer a document.", buckets=SECONDS_BUCKETS)
+
+
+@cache
+def _pages() -> Counter:
+    return Counter(metrics.PAGES, "Pages read.")
+
+
+@cache
+def _lines() -> Counter:
+    return Counter(metrics.LINES, "Lines recognised.")
+
+
+@cache
+def _line_confidence() -> Histogram:
+    return Histogram(metrics.LINE_CONFIDENCE, "Mean confidence of each recognised line.", buckets=CONFIDENCE_BUCKETS)
+
+
+@cache
+def _stage_seconds() -> Histogram:
+    return Histogram(metrics.STAGE_SECONDS, "Seconds a stage took for one call.", ["stage"], buckets=SECONDS_BUCKETS)
+
+
+@cache
+def _batch_items() -> Histogram:
+    return Histogram(metrics.BATCH_ITEMS, "Pages or crops a model call carried.", ["task"], buckets=ITEMS_BUCKETS)
+
+
+@cache
+def _model_info() -> Gauge:
+    return Gauge(
+        metrics.MODEL_INFO,
+        "Always 1: which model serves.",
+        ["task", "model", "precision", "digest", "provider"],
+        multiprocess_mode="livemax",
+    )
+
+
+@cache
+def _release_info() -> Gauge:
+    return Gauge(metrics.RELEASE_INFO, "Always 1: which release serves.", ["digest"], multiprocess_mode="livemax")
+
+
+@cache
+def _in_flight() -> Gauge:
+    return Gauge(metrics.IN_FLIGHT, "Documents being read now.", multiprocess_mode="livesum")

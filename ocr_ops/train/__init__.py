@@ -1,0 +1,1 @@
+"""Networks, their training, tuning and export: the only room that imports torch."""
