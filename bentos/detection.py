@@ -4,7 +4,7 @@ import bentoml
 import numpy as np
 
 from bentos.champion import model_threads, open_champion
-from bentos.hop import CONNECTION, OneCallAConnection
+from bentos.hop import CONNECTION, one_call_a_connection
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.detection import Detector, prepare_page
 
@@ -12,6 +12,7 @@ MAX_BATCH = 4
 """Pages. They go through the network one by one: a larger batch would only make the first one wait."""
 
 
+@one_call_a_connection
 @bentoml.service(traffic={"timeout": 600}, runner_connection=CONNECTION)
 class Detection:
     def __init__(self) -> None:
@@ -31,6 +32,3 @@ class Detection:
     async def loaded(self) -> dict[str, str]:
         """Which bundle this worker runs, and on what."""
         return {"digest": self.detector.bundle.digest, "provider": self.detector.session.provider}
-
-
-Detection.add_asgi_middleware(OneCallAConnection)

@@ -1,15 +1,14 @@
 """The edge: what an HTTP client may send, and every answer that is not a reading, as RFC 9457 problems."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
 import bentoml
-from bentoml import IODescriptor
-from pydantic import ConfigDict
-from pathlib import Path
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
@@ -17,7 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ocr_ops.core.errors import OcrOpsError, UnreadableDocument
+from ocr_ops.core.errors import OcrOpsError, OutsideSystem, UnreadableDocument, UsageError
+from ocr_ops.runtime import telemetry
 
 FIELD = "file"
 PROBLEM = "application/problem+json"
@@ -83,15 +83,13 @@ class Upload:
         return receive
 
 
-class Document(IODescriptor):
+class Document(bentoml.IODescriptor):
     """A multipart form with one document in `file`: JPEG, PNG, TIFF, WebP, BMP, GIF or PDF."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     file: Path
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: Any) -> Self:
+    async def from_http_request(cls, request: Request, serde: Any) -> Any:  # noqa: ARG003  BentoML's signature
         """Leaves the body alone: the gateway first decides whether to receive it at all.
 
         BentoML would write all of it to disk, however large, and fetch any URL it finds in the field.
@@ -99,8 +97,14 @@ class Document(IODescriptor):
         return cls.model_construct(file=Upload(request))
 
 
+def edged(service: Any) -> Any:
+    """Decorator of the entry service: puts `Edge` around it."""
+    service.add_asgi_middleware(Edge)
+    return service
+
+
 class Edge:
-    """Outermost middleware of the gateway: answers /readyz, and makes every error a problem."""
+    """The gateway's own middleware: answers /readyz and /metrics, and makes every error a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -111,6 +115,9 @@ class Edge:
         elif scope["path"] == "/readyz" and scope["method"] in ("GET", "HEAD"):
             status, state = await bentoml.get_current_service().readiness()
             await JSONResponse(state, status)(scope, receive, send)
+        elif scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
+            text, kind = await run_in_threadpool(telemetry.exposition)
+            await Response(text, media_type=kind)(scope, receive, send)
         else:
             await self.app(scope, receive, _Problems(scope, receive, send))
 
@@ -133,13 +140,14 @@ class _Problems:
             await self.send(message)
 
     async def _problem(self, status: int, headers: Mapping[str, str]) -> None:
-        phrase = HTTPStatus(status).phrase.lower()
-        error = OcrOpsError(
-            f"{self.scope['method']} {self.scope['path']}",
-            phrase if status < 500 else f"{phrase}; the server's log has the cause",
-            "POST /v1/ocr, or GET /readyz, /livez, /healthz, /metrics, /docs.json",
-            "correct the request" if status < 500 else "try again, and tell whoever runs this service",
-        )
+        subject = f"{self.scope['method']} {self.scope['path']}"
+        found = HTTPStatus(status).phrase.lower()
+        error: OcrOpsError
+        if status < 500:
+            expected = "POST /v1/ocr, or GET /readyz, /livez, /healthz, /metrics, /docs.json"
+            error = UsageError(subject, found, expected, "correct the request")
+        else:
+            error = OutsideSystem(subject, found, "an answer", "try again; the server's log has the cause")
         await problem(error, status, headers)(self.scope, self.receive, self.send)
 
 

@@ -1,12 +1,11 @@
 """Gateway: the one service clients see. Documents in, readings out; the models are a hop away."""
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import bentoml
@@ -17,65 +16,136 @@ from starlette.responses import Response
 
 from bentos.champion import open_champion, require_champion, setting
 from bentos.detection import Detection
-from bentos.edge import Document, Edge, Upload, problem
+from bentos.edge import Document, Upload, edged, problem
 from bentos.hop import calls
 from bentos.recognition import MAX_BATCH, Recognition
-from ocr_ops.core.errors import NotProven, OcrOpsError, OutsideSystem, UnreadableDocument
+from ocr_ops.core.errors import OcrOpsError, OutsideSystem, UnreadableDocument
 from ocr_ops.core.reading import Page, Reading
+from ocr_ops.core.spec import TASKS
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
-from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import prepare_page
-from ocr_ops.runtime.documents import Limits, page_images
+from ocr_ops.runtime.documents import LIMITS, page_images
 from ocr_ops.runtime.layout import assemble
 from ocr_ops.runtime.recognition import prepare_crop
+from ocr_ops.runtime.session import to_channels
 
 log = logging.getLogger("bentoml.ocr_ops")
+T = TypeVar("T")
 
 READINESS_SECONDS = 2.0
-RETRY_AFTER = {"Retry-After": "1"}
 
 
-@bentoml.service(traffic={"timeout": 300}, metrics={"enabled": True, "namespace": "bentoml_service"})
+# BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
+@edged
+@bentoml.service(traffic={"timeout": 600}, metrics={"enabled": False, "namespace": "bentoml_service"})
 class Gateway:
     detection = bentoml.depends(Detection)
     recognition = bentoml.depends(Recognition)
 
     def __init__(self) -> None:
         self.release = open_champion()
-        self.limits = Limits()
+        self.limits = LIMITS
         self.most_documents = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
         self.seconds = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
         self.documents = 0
         threads = thread_count()
         self.workers = ThreadPoolExecutor(threads, "page")
-        # A page may be 180 MB of pixels: only so many are open at a time, enough for full batches.
+        # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
         self.open_pages = asyncio.Semaphore(2 * threads + 2)
-        self.detector, self.recognizer = calls(self.detection), calls(self.recognition)
+        self.models = {"detection": calls(self.detection), "recognition": calls(self.recognition)}
         telemetry.release_loaded(self.release)
 
-    @bentoml.on_deployment
     @staticmethod
+    @bentoml.on_deployment
     def check() -> None:
-        """Runs once, before any worker starts."""
+        """Before any worker starts."""
         require_champion()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)
     async def ocr(self, file: Upload) -> Reading | Response:
         """Reads the document in the multipart field `file`: JPEG, PNG, TIFF, WebP, BMP, GIF or PDF."""
-        if self.documents >= self.most_documents:
-            error = OutsideSystem(
-                "service", f"{self.documents} documents in flight", "fewer", "try again in a second"
-            )
-            telemetry.document_answered(503, 0.0)
-            return problem(error, 503, RETRY_AFTER)
         start = time.perf_counter()
-        self.documents += 1
-        try:
-            with telemetry.document_in_flight():
-                answer = await self._answer(file)
-        finally:
-            self.documents -= 1
+        if self.documents >= self.most_documents:
+            found = f"{self.documents} documents in flight"
+            answer: Reading | Response = _unavailable(OutsideSystem("service", found, "fewer", "try again soon"))
+        else:
+            self.documents += 1
+            try:
+                with telemetry.document_in_flight():
+                    answer = await self._answer(file)
+            finally:
+                self.documents -= 1
         status = answer.status_code if isinstance(answer, Response) else 200
         telemetry.document_answered(status, time.perf_counter() - start)
         return answer
+
+    async def _answer(self, file: Upload) -> Reading | Response:
+        try:
+            async with asyncio.timeout(self.seconds):
+                name, data = await file.read(self.limits.max_bytes)
+                return await self._read(data, name)
+        except UnreadableDocument as error:
+            return problem(error, error.http_status)
+        except TimeoutError:
+            found = f"not read within {self.seconds} s"
+            return _unavailable(OutsideSystem("document", found, "a quicker reading", "send fewer pages at once"))
+        except (aiohttp.ClientError, BentoMLException):
+            log.exception("a model service failed")
+            return _unavailable(OutsideSystem("model service", "failed", "an answer", "try again soon"))
+
+    async def _read(self, data: bytes, name: str) -> Reading:
+        """Page after page: a long document does not push the others aside, nor fill the memory."""
+        images = await self._aside(page_images, data, name, self.limits)
+        pages: list[Page] = []
+        while True:
+            async with self.open_pages:
+                image = await self._aside(_next, images)
+                if image is None:
+                    return Reading(pages=tuple(pages))
+                pages.append(await self._read_page(image))
+            telemetry.page_read(pages[-1])
+
+    async def _read_page(self, image: NDArray[np.uint8]) -> Page:
+        """`Reader.read_page`, with the two models a hop away."""
+        prepared = await self._aside(prepare_page, image, self.release.detection.manifest.input)
+        [found] = await self.models["detection"].detect(pages=[prepared.pixels])
+        polygons = prepared.restore(found)
+        crops = await self._aside(self._crops, image, polygons)
+        chunks = [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
+        texts = await asyncio.gather(*(self.models["recognition"].recognize(crops=chunk) for chunk in chunks))
+        decoded = [text for chunk in texts for text in chunk]
+        height, width = image.shape[:2]
+        return await self._aside(assemble, width, height, list(polygons), decoded)
+
+    def _crops(self, image: NDArray[np.uint8], polygons: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
+        spec = self.release.recognition.manifest.input
+        source = to_channels(image, spec)
+        return [prepare_crop(source, polygon, spec) for polygon in polygons]
+
+    async def _aside(self, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work` off the event loop, on one of as many threads as there are cores."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work, *args)
+
+    async def readiness(self) -> tuple[int, dict[str, Any]]:
+        """The status of /readyz and its body: 200 once both models run the very bundles of this release."""
+        models = dict(zip(TASKS, await asyncio.gather(*map(self._loaded, TASKS)), strict=True))
+        ready = all(models[task].get("digest") == getattr(self.release.manifest, task) for task in TASKS)
+        state = {"ready": ready, "release": self.release.digest, "models": models}
+        return 200 if ready else 503, state
+
+    async def _loaded(self, task: str) -> dict[str, str]:
+        try:
+            async with asyncio.timeout(READINESS_SECONDS):
+                return dict(await self.models[task].loaded())
+        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+            return {"error": f"no answer: {type(error).__name__}"}
+
+
+def _next(images: Any) -> NDArray[np.uint8] | None:
+    with telemetry.stage("decode"):
+        return next(images, None)
+
+
+def _unavailable(error: OcrOpsError) -> Response:
+    return problem(error, 503, {"Retry-After": "1"})

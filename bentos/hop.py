@@ -4,7 +4,7 @@ BentoML's client behind `bentoml.depends` loses calls in two ways (1.4.31 to 1.4
 with 1.4.39: 463 of 2,000 at concurrency 32):
 
 - Every `max_requests` (100) calls, or `max_age` (300 s), it closes its session with calls in flight. Both are
-  settings of the service that is called: `CONNECTION` sets them beyond reach.
+  settings of the service that is called: `CONNECTION` puts them beyond reach.
 - It keeps idle connections for 15 s, the server for 5 s: a call may go out on one that is just being closed,
   and a POST is not tried again. `OneCallAConnection` lets the server close each after its answer: a Unix
   socket is cheap to open, next to a model call.
@@ -22,7 +22,7 @@ CONNECTION = {"max_requests": 2**31 - 1, "max_age": 1e9}
 
 
 class OneCallAConnection:
-    """Middleware of every service that others depend on: each answer ends its connection."""
+    """Middleware: each answer ends its connection."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,6 +34,12 @@ class OneCallAConnection:
             await send(message)
 
         await self.app(scope, receive, send_and_close if scope["type"] == "http" else send)
+
+
+def one_call_a_connection(service: Any) -> Any:
+    """Decorator of every service that others depend on: one call a connection."""
+    service.add_asgi_middleware(OneCallAConnection)
+    return service
 
 
 def calls(dependency: Any) -> Any:

@@ -4,7 +4,7 @@ import bentoml
 import numpy as np
 
 from bentos.champion import model_threads, open_champion
-from bentos.hop import CONNECTION, OneCallAConnection
+from bentos.hop import CONNECTION, one_call_a_connection
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.recognition import Recognizer, prepare_crop
@@ -13,6 +13,7 @@ MAX_BATCH = 32
 """Crops, also the most the gateway sends in one call."""
 
 
+@one_call_a_connection
 @bentoml.service(traffic={"timeout": 600}, runner_connection=CONNECTION)
 class Recognition:
     def __init__(self) -> None:
@@ -33,6 +34,3 @@ class Recognition:
     async def loaded(self) -> dict[str, str]:
         """Which bundle this worker runs, and on what."""
         return {"digest": self.recognizer.bundle.digest, "provider": self.recognizer.session.provider}
-
-
-Recognition.add_asgi_middleware(OneCallAConnection)

@@ -15,7 +15,7 @@ import click
 
 from ocr_ops import __version__
 from ocr_ops.core.bundle import ModelBundle
-from ocr_ops.core.errors import ExitCode, OcrOpsError
+from ocr_ops.core.errors import ExitCode, OcrOpsError, UnreadableDocument
 from ocr_ops.core.policy import Policy
 from ocr_ops.core.record import short
 from ocr_ops.core.release import Release
@@ -320,14 +320,13 @@ def read(paths: tuple[Path, ...], form: str) -> None:
     \b
     Example: ocr-ops read receipt.jpg invoice.pdf --format json
     """
-    from ocr_ops.runtime.documents import read_file
     from ocr_ops.runtime.pipeline import Reader
 
     reader = Reader(Release.open(Workspace.current().champion))
     failed: ExitCode | None = None
     for path in paths:
         try:
-            reading = reader.read(read_file(path), str(path))
+            reading = reader.read(_bytes(path), str(path))
         except OcrOpsError as error:
             click.echo(f"ocr-ops: {error}", err=True)
             failed = failed or error.exit_code
@@ -416,6 +415,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind = f"{type(error).__module__}.{type(error).__name__}"
         click.echo(f"ocr-ops: a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where", err=True)
         sys.exit(70)
+
+
+def _bytes(path: Path) -> bytes:
+    """The bytes of a document; `UnreadableDocument` for what is no readable file, or too large to be looked at."""
+    from ocr_ops.runtime.documents import LIMITS
+
+    try:
+        size = path.stat().st_size
+        if size > LIMITS.max_bytes:
+            found, expected = f"{size:,} bytes", f"at most {LIMITS.max_bytes:,}"
+            raise UnreadableDocument(path, found, expected, "split it, or save it smaller", 413)
+        return path.read_bytes()
+    except OSError as error:
+        found = (error.strerror or str(error)).lower()
+        raise UnreadableDocument(path, found, "a readable image or PDF", "check the path") from None
 
 
 def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:

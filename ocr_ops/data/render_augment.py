@@ -1,5 +1,7 @@
 """What printers, cameras and scanners do to ink on paper. All functions take and give grey uint8 images."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,7 @@ def paper(rng: Rng, ink: Gray) -> Gray:
         contrast = rng.uniform(0.35, 0.75)
     else:
         contrast = rng.uniform(0.15, 0.35)
-    image = ground * (1.0 - contrast * ink.astype(np.float32) / 255.0)
+    image: NDArray[np.float32] = ground * (1.0 - contrast * ink.astype(np.float32) / 255.0)
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
@@ -59,45 +61,57 @@ def dots(rng: Rng, ink: Gray) -> Gray:
     coarse = np.where(coarse > rng.integers(70, 120), 255, 0).astype(np.uint8)
     step = 4
     fine = cv2.resize(coarse, (columns * step, rows * step), interpolation=cv2.INTER_NEAREST)
-    axis = np.abs((np.arange(rows * step) % step) - 1.5)[:, None] + np.abs((np.arange(columns * step) % step) - 1.5)[None]
+    axis = (
+        np.abs((np.arange(rows * step) % step) - 1.5)[:, None] + np.abs((np.arange(columns * step) % step) - 1.5)[None]
+    )
     fine = np.where(axis < rng.uniform(1.6, 3.1), fine, fine // 4).astype(np.uint8)
     return cv2.resize(fine, (ink.shape[1], ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
 def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
-    """Blur, low resolution, uneven light, noise, JPEG, gamma and inversion; `strength` scales how often each strikes."""
-    height, width = image.shape
-
-    def strikes(probability: float) -> bool:
-        return bool(rng.random() < probability * strength)
-
-    if strikes(0.25):  # scanned small and blown up
-        scale = rng.uniform(0.45, 0.9)
-        small = (max(2, int(width * scale)), max(8, int(height * scale)))
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA).astype(np.uint8)
-        back = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
-        image = cv2.resize(image, (width, height), interpolation=back).astype(np.uint8)
-    if strikes(0.25):
-        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.3, 1.3) * max(height, 24) / 40 if height < 80 else rng.uniform(0.4, 1.2)).astype(np.uint8)
-    elif strikes(0.06):
+    """Blur, low resolution, uneven light, noise, JPEG, gamma, inversion; `strength` scales how often each strikes."""
+    if rng.random() < 0.25 * strength:
+        image = _low_resolution(rng, image)
+    if rng.random() < 0.25 * strength:
+        image = _blur(rng, image)
+    elif rng.random() < 0.06 * strength:
         kernel = np.zeros((3, 3), np.float32)
         kernel[(1, slice(None)) if rng.random() < 0.5 else (slice(None), 1)] = 1 / 3
-        image = cv2.filter2D(image, -1, kernel).astype(np.uint8)
-    if strikes(0.25):
+        image = _bytes(cv2.filter2D(image, -1, kernel))
+    if rng.random() < 0.25 * strength:
         image = np.clip(image * field(rng, image.shape, 0.65, 1.05), 0, 255).astype(np.uint8)
-    if strikes(0.25):
+    if rng.random() < 0.25 * strength:
         grain = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(2, 18)
         image = np.clip(image + grain, 0, 255).astype(np.uint8)
-    if strikes(0.2):
-        image = cv2.LUT(image, _gamma(rng.uniform(0.6, 1.7))).astype(np.uint8)
-    if strikes(0.06):  # a fax or a bad threshold
+    if rng.random() < 0.2 * strength:
+        image = _bytes(cv2.LUT(image, _gamma(rng.uniform(0.6, 1.7))))
+    if rng.random() < 0.06 * strength:  # a fax or a bad threshold
         image = np.where(image > rng.integers(110, 190), 255, 0).astype(np.uint8)
-    if strikes(0.25):
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])
-        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
-    if strikes(0.04):
-        image = (255 - image).astype(np.uint8)
-    return image
+    if rng.random() < 0.25 * strength:
+        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])[1]
+        image = _bytes(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+    return 255 - image if rng.random() < 0.04 * strength else image
+
+
+def _low_resolution(rng: Rng, image: Gray) -> Gray:
+    """Scanned small and blown up."""
+    height, width = image.shape
+    scale = rng.uniform(0.45, 0.9)
+    small = cv2.resize(image, (max(2, int(width * scale)), max(8, int(height * scale))), interpolation=cv2.INTER_AREA)
+    way = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
+    return _bytes(cv2.resize(small, (width, height), interpolation=way))
+
+
+def _blur(rng: Rng, image: Gray) -> Gray:
+    """Out of focus: on a line in proportion to its height, on a page by pixels."""
+    height = image.shape[0]
+    sigma = rng.uniform(0.3, 1.3) * max(height, 24) / 40 if height < 80 else rng.uniform(0.4, 1.2)
+    return _bytes(cv2.GaussianBlur(image, (0, 0), sigma))
+
+
+def _bytes(image: Any) -> Gray:
+    """OpenCV is untyped: what it returns for a grey image is one."""
+    return np.asarray(image, np.uint8)
 
 
 def _gamma(value: float) -> Gray:
@@ -108,7 +122,7 @@ def reframe(rng: Rng, image: Gray, amount: float) -> Gray:
     """A crop taken badly: each side moved in or out by up to `amount` of the height, edges repeated outwards."""
     height = image.shape[0]
     moves = rng.uniform(-0.5, 1.0, 4) * amount * height
-    top, bottom, left, right = (int(round(move)) for move in moves)
+    top, bottom, left, right = (round(float(move)) for move in moves)
     left, right = max(left, -2), max(right, -2)  # cutting letters off would make the label a lie
     image = image[max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : image.shape[1] - max(-right, 0)]
     outwards = (max(top, 0), max(bottom, 0), max(left, 0), max(right, 0))
@@ -122,9 +136,15 @@ def warp(rng: Rng, image: Gray, border: int) -> Gray:
     slant, lift = rng.normal(0, 0.08), rng.normal(0, 0.02) * height
     source = np.array(((0, 0), (width, 0), (0, height)), np.float32)
     rise = np.tan(angle) * width / 2
-    target = source + np.array(((slant * height, rise + lift), (slant * height, -rise + lift), (0, rise + lift)), np.float32)
+    target = source + np.array(
+        ((slant * height, rise + lift), (slant * height, -rise + lift), (0, rise + lift)), np.float32
+    )
     target[:, 0] -= min(0.0, slant * height)
     size = (int(width + abs(slant) * height), height)
     return cv2.warpAffine(
-        image, cv2.getAffineTransform(source, target.astype(np.float32)), size, flags=cv2.INTER_LINEAR, borderValue=(border,)
+        image,
+        cv2.getAffineTransform(source, target.astype(np.float32)),
+        size,
+        flags=cv2.INTER_LINEAR,
+        borderValue=(border,),
     ).astype(np.uint8)

@@ -23,10 +23,10 @@ FONT_FOLDERS = "/usr/share/fonts"
 ATLAS_EM = 48
 # Families whose letters are not what their code points say, or are no letters.
 _UNFIT = re.compile(
-    r"caps|initial|symbol|dingbat|icon|math|outline|keyboard|braille|D050000L|awesome|Bullets|SmallC|-SC|italic.*swash|Z003|Upright|DSEG",
+    r"caps|initial|symbol|dingbat|icon|math|outline|keyboard|braille|D050000L|awesome|bullets|smallc|-sc|swash|Z003",
     re.IGNORECASE,
 )
-_MONO = re.compile(r"mono|courier|code|typewriter|3270|glass|ocr|consol|hack|spleen|px437|bm437|ibm|cousine|tty", re.I)
+_MONO = re.compile(r"mono|courier|code|typewriter|3270|glass|ocr|consol|hack|spleen|px437|bm437|ibm|cousine|tty", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,9 @@ def load_fonts(charset: str, split: Split | None = None) -> tuple[tuple[Font, ..
             if font:
                 families.setdefault(font.family, []).append(font)
     if not families:
-        raise BadInput(":".join(folders), "no usable font", "TrueType or OpenType files", "install the packages of ci/fonts.txt")
+        raise BadInput(
+            ":".join(folders), "no usable font", "TrueType or OpenType files", "install the packages of ci/fonts.txt"
+        )
     groups = [tuple(families[name]) for name in sorted(families)]
     if split and len(groups) >= 10:
         groups = [group for group in groups if held_out(group[0].family) == (split == "validation")]

@@ -12,6 +12,8 @@ from ocr_ops.data.render_fonts import Font, Split, choose, load_fonts
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
 
+DASHES = "-\N{EN DASH}\N{EM DASH}=~"
+
 
 class LineRenderer:
     """Draws lines of `charset` with the machine's fonts of one `split`. A line is a pure function of its generator."""
@@ -40,7 +42,9 @@ class LineRenderer:
         ink = font.draw(text, size, spacing, gap)
         stretch = rng.uniform(0.5, 1.05) if font.mono else rng.uniform(0.75, 1.3)
         if rng.random() < 0.65:
-            ink = cv2.resize(ink, (max(1, round(ink.shape[1] * stretch)), ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+            ink = cv2.resize(
+                ink, (max(1, round(ink.shape[1] * stretch)), ink.shape[0]), interpolation=cv2.INTER_AREA
+            ).astype(np.uint8)
         if font.mono and rng.random() < 0.12 and ink.shape[0] > 12:
             ink = augment.dots(rng, ink)
         if rng.random() < 0.35 * self.strength:
@@ -49,7 +53,13 @@ class LineRenderer:
         least = round(size * rng.uniform(0.45, 0.75))
         if ink.shape[0] < least:
             extra = least - ink.shape[0]
-            above = int(rng.integers(extra + 1)) if text in "-–—=~" else round(extra * rng.uniform(0.6, 1.0)) if text[0] in ".,_" else extra // 2
+            above = (
+                int(rng.integers(extra + 1))
+                if text in DASHES
+                else round(extra * rng.uniform(0.6, 1.0))
+                if text[0] in ".,_"
+                else extra // 2
+            )
             ink = cv2.copyMakeBorder(ink, above, extra - above, 0, 0, cv2.BORDER_CONSTANT, value=(0,)).astype(np.uint8)
         return ink
 
@@ -105,7 +115,9 @@ def to_height(crop: Gray, height: int, stride: int, longest: int) -> Gray:
     width = crop.shape[1] * height / crop.shape[0]
     width = min(longest, max(stride, round(width / stride) * stride))
     shrinks = crop.shape[0] > height
-    return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR).astype(np.uint8)
+    return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR).astype(
+        np.uint8
+    )
 
 
 def line_digest(renderer: LineRenderer, seed: int, count: int = 16) -> str:

@@ -11,7 +11,7 @@ from ocr_ops.core.record import digest_bytes
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data import render_text as text
 from ocr_ops.data.render_fonts import Font, Split, choose, load_fonts
-from ocr_ops.data.render_lines import fitting
+from ocr_ops.data.render_lines import DASHES, fitting
 
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -22,9 +22,13 @@ SPLIT_GAP = 1.3
 """Words further apart than this, in heights of the line, are two segments."""
 
 
+HIGH = DASHES + "*\"'“”‘’°"  # noqa: RUF001 (quotation marks, not look-alikes)
+"""Characters that stand clear of the base line."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`polygon` float32 (4, 2), clockwise from the text's top-left corner, in page pixels; `text` may be unknown ("")."""
+    """`polygon` float32 (4, 2), clockwise from the text's top-left corner, page pixels; `text` may be unknown ("")."""
 
     polygon: NDArray[np.float32]
     text: str
@@ -61,7 +65,9 @@ class _Sheet:
     def height(self) -> int:
         return int(self.ink.shape[0])
 
-    def write(self, x: float, y: float, words: str, scale: float = 1.0, align: str = "left", *, bold: bool = False) -> int:
+    def write(
+        self, x: float, y: float, words: str, scale: float = 1.0, align: str = "left", *, bold: bool = False
+    ) -> int:
         """Writes a segment whose line box begins at (x, y); `align` says which end of it `x` is. Returns its width."""
         height = self.size * scale
         if self.pasted and self.rng.random() < self.paste_share:
@@ -70,9 +76,11 @@ class _Sheet:
         words = fitting(words, font)
         ink = font.draw(words, max(6, round(height)), self.spacing * scale)
         if self.stretch != 1.0:
-            ink = cv2.resize(ink, (max(1, round(ink.shape[1] * self.stretch)), ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+            ink = cv2.resize(
+                ink, (max(1, round(ink.shape[1] * self.stretch)), ink.shape[0]), interpolation=cv2.INTER_AREA
+            ).astype(np.uint8)
         lower = round(height * 0.75) - ink.shape[0]  # ink sits near the base line, whatever its height
-        if all(char in "-–—=~*\"'“”‘’°" for char in words):
+        if all(char in HIGH for char in words):
             lower = round(height * 0.4) - ink.shape[0] // 2
         elif any(char in "gjpqyQ,;()[]{}$@|/ç" for char in words):
             lower = round(height * 0.92) - ink.shape[0]
@@ -88,13 +96,17 @@ class _Sheet:
         small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
         return self._stamp(x, y, small.astype(np.uint8), align, "", framed=True)
 
-    def _stamp(self, x: float, y: float, ink: Gray, align: str, words: str, least: int = 0, *, framed: bool = False) -> int:
+    def _stamp(
+        self, x: float, y: float, ink: Gray, align: str, words: str, least: int = 0, *, framed: bool = False
+    ) -> int:
         height, width = ink.shape
         left = round(x) - {"left": 0, "right": width, "centre": width // 2}[align]
         top = round(y)
         if left < 1 or top < 1 or left + width >= self.width - 1 or top + height >= self.height - 1:
             return 0
         target = self.ink[top : top + height, left : left + width]
+        if np.count_nonzero(target) > 0.12 * target.size:  # text over text is nobody's document
+            return 0
         np.maximum(target, ink, out=target)
         extra = max(0, least - height) / 2
         pad = -0.02 * height if framed else MARGIN * max(height, least)
@@ -160,7 +172,9 @@ def _receipt(sheet: _Sheet) -> None:
 
 
 def _article(rng: Rng) -> str:
-    head = f"{rng.integers(1, 9)} " if rng.random() < 0.3 else f"{text.digits(rng, 4, 13)} " if rng.random() < 0.2 else ""
+    head = (
+        f"{rng.integers(1, 9)} " if rng.random() < 0.3 else f"{text.digits(rng, 4, 13)} " if rng.random() < 0.2 else ""
+    )
     return head + text.words(rng, 1, 3)[:28]
 
 
@@ -174,7 +188,7 @@ def _paragraphs(sheet: _Sheet, x0: float, x1: float, y: float, end: float) -> No
             sheet.write(x0, y, text.words(rng, 1, 4), scale, bold=True)
             y += pitch * scale
         for _ in range(int(rng.integers(1, 9))):
-            words, room = "", (x1 - x0) / (size * 0.52 * sheet.stretch)
+            words, room = "", (x1 - x0) / (size * 0.6 * sheet.stretch)
             while len(words) < room - 6:
                 words = f"{words} {text.words(rng, 1, 4) if rng.random() < 0.9 else text.line(rng)}".strip()
             sheet.write(x0, y, words[: int(room)].strip())
@@ -188,7 +202,14 @@ def _paragraphs(sheet: _Sheet, x0: float, x1: float, y: float, end: float) -> No
 def _letter(sheet: _Sheet) -> None:
     rng, width, size = sheet.rng, sheet.width, sheet.size
     left, right = width * rng.uniform(0.06, 0.14), width * rng.uniform(0.86, 0.94)
-    sheet.write(text_x := (left if rng.random() < 0.5 else width / 2), size * 2, text.company(rng), rng.uniform(1.3, 3), "left" if text_x == left else "centre", bold=True)
+    sheet.write(
+        text_x := (left if rng.random() < 0.5 else width / 2),
+        size * 2,
+        text.company(rng),
+        rng.uniform(1.3, 3),
+        "left" if text_x == left else "centre",
+        bold=True,
+    )
     y = size * 6.0
     for _ in range(int(rng.integers(3, 7))):
         sheet.write(left, y, text.address(rng))
@@ -229,7 +250,14 @@ def _table(sheet: _Sheet, y: float, rows: int) -> float:
             room = int((right - left - size) / (size * 0.55))
             if room >= 2 and rng.random() < 0.92:
                 end = kind is text.number or kind is text.price
-                sheet.write(right - size * 0.6 if end else left + size * 0.6, y + (pitch - size) / 2, words[:room].strip() or "0", 1.0, "right" if end else "left", bold=row == 0)
+                sheet.write(
+                    right - size * 0.6 if end else left + size * 0.6,
+                    y + (pitch - size) / 2,
+                    words[:room].strip() or "0",
+                    1.0,
+                    "right" if end else "left",
+                    bold=row == 0,
+                )
         y += pitch
         if y > sheet.height - 2 * size:
             break
@@ -326,7 +354,9 @@ class PageRenderer:
     `crops` (grey line images) are pasted, as ink, in place of `paste_share` of a receipt's segments.
     """
 
-    def __init__(self, charset: str, split: Split = "train", crops: Sequence[Gray] = (), paste_share: float = 0.4) -> None:
+    def __init__(
+        self, charset: str, split: Split = "train", crops: Sequence[Gray] = (), paste_share: float = 0.4
+    ) -> None:
         self.fonts = load_fonts(charset, split)
         self.crops = tuple(crop_ink(crop) for crop in crops if crop.shape[1] > 0.6 * crop.shape[0])
         self.paste_share = paste_share

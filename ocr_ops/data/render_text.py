@@ -17,7 +17,17 @@ CHARSET = (
 
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 CURRENCY = ("$", "€", "£", "RM", "RM ", "USD ", "EUR ", "¥", "S$", "CHF ", "kr ", "")
-FOREIGN = ("german", "french", "spanish", "portuguese", "italian", "nordic", "polish", "czech", "romanian-hungarian-turkish")
+FOREIGN = (
+    "german",
+    "french",
+    "spanish",
+    "portuguese",
+    "italian",
+    "nordic",
+    "polish",
+    "czech",
+    "romanian-hungarian-turkish",
+)
 
 
 @cache
@@ -67,16 +77,21 @@ def word(rng: Rng) -> str:
     return invented(rng)
 
 
+_ONSETS = (*"bcdfghjklmnp", "qu", *"rstvwxyz")
+_CLUSTERS = (*"bl br ch cl cr dr fl gr kl ph pl pr sch sh sk st th tr".split(), "")  # noqa: SIM905
+_VOWELS = (*"aeiou", "ai", "au", "ea", "ee", "ie", "oo", "ou", "y")
+_CODAS = ("", "", "", *"l ll m n ng r rs s st t tt ck x z rt ff mp".split())  # noqa: SIM905
+
+
 def invented(rng: Rng) -> str:
     """A word of two to four syllables that is in no dictionary."""
-    onsets = ("b", "c", "d", "f", "g", "h", "j", "k", "l", "m", "n", "p", "qu", "r", "s", "t", "v", "w", "x", "y", "z")
-    clusters = ("bl", "br", "ch", "cl", "cr", "dr", "fl", "gr", "kl", "ph", "pl", "pr", "sch", "sh", "sk", "st", "th", "tr", "")
-    vowels = ("a", "e", "i", "o", "u", "ai", "au", "ea", "ee", "ie", "oo", "ou", "y")
-    codas = ("", "", "", "l", "ll", "m", "n", "ng", "r", "rs", "s", "st", "t", "tt", "ck", "x", "z", "rt", "ff", "mp")
-    parts = []
-    for _ in range(int(rng.integers(2, 5))):
-        parts.append(pick(rng, onsets if rng.random() < 0.7 else clusters) + pick(rng, vowels) + pick(rng, codas))
-    return "".join(parts)
+    return "".join(
+        pick(rng, _ONSETS if rng.random() < 0.7 else _CLUSTERS) + pick(rng, _VOWELS) + pick(rng, _CODAS)
+        for _ in range(int(rng.integers(2, 5)))
+    )
+
+
+_FRAMES = ("“{}”", "‘{}’", '"{}"', "'{}'", "«{}»", "„{}“", "• {}", "– {}", "* {} *", "¿{}?", "¡{}!", "[{}]")  # noqa: RUF001
 
 
 def words(rng: Rng, low: int, high: int) -> str:
@@ -98,11 +113,11 @@ def words(rng: Rng, low: int, high: int) -> str:
     if draw < 0.20:
         return f"({text})"
     if draw < 0.225:
-        return pick(rng, ("“{}”", "‘{}’", '"{}"', "'{}'", "«{}»", "„{}“", "• {}", "– {}", "* {} *", "¿{}?", "¡{}!", "[{}]")).format(text)
+        return pick(rng, _FRAMES).format(text)
     return text
 
 
-def number(rng: Rng) -> str:
+def number(rng: Rng) -> str:  # noqa: PLR0911 (a grammar is a list of alternatives)
     """Counts, amounts, percentages; both decimal conventions."""
     draw = rng.random()
     if draw < 0.25:
@@ -119,7 +134,7 @@ def number(rng: Rng) -> str:
     if draw < 0.84:
         return pick(rng, "-+") + f"{whole}.{cents}" if rng.random() < 0.6 else f"{whole}.{cents}-"
     if draw < 0.90:
-        return f"{rng.integers(1, 20)} {pick(rng, 'xX@×')} {whole}.{cents}"
+        return f"{rng.integers(1, 20)} {pick(rng, 'xX@×')} {whole}.{cents}"  # noqa: RUF001
     if draw < 0.95:
         return f"{whole}.{digits(rng, 3, 3)}" + pick(rng, ("", " kg", "kg", " L", " g", "m²", "°C", " pcs", " cm³"))
     return f"{int(whole):,}".replace(",", " ") + f",{cents} €"
@@ -136,10 +151,19 @@ def date(rng: Rng) -> str:
     year = int(rng.integers(1970, 2032))
     name = MONTHS[month - 1]
     forms = (
-        f"{day:02}/{month:02}/{year}", f"{day:02}-{month:02}-{year}", f"{day:02}.{month:02}.{year}", f"{year}-{month:02}-{day:02}",
-        f"{day}/{month}/{year % 100:02}", f"{month}/{day}/{year}", f"{day} {name} {year}", f"{day} {name.upper()} {year}",
-        f"{name} {day}, {year}", f"{day:02}-{name}-{year % 100:02}", f"{year}/{month:02}/{day:02}", f"{day:02}{name.upper()}{year % 100:02}",
-    )  # fmt: skip
+        f"{day:02}/{month:02}/{year}",
+        f"{day:02}-{month:02}-{year}",
+        f"{day:02}.{month:02}.{year}",
+        f"{year}-{month:02}-{day:02}",
+        f"{day}/{month}/{year % 100:02}",
+        f"{month}/{day}/{year}",
+        f"{day} {name} {year}",
+        f"{day} {name.upper()} {year}",
+        f"{name} {day}, {year}",
+        f"{day:02}-{name}-{year % 100:02}",
+        f"{year}/{month:02}/{day:02}",
+        f"{day:02}{name.upper()}{year % 100:02}",
+    )
     text = pick(rng, forms)
     if rng.random() < 0.3:
         text += " " + clock(rng)
@@ -149,9 +173,12 @@ def date(rng: Rng) -> str:
 def clock(rng: Rng) -> str:
     hour, minute, second = int(rng.integers(24)), int(rng.integers(60)), int(rng.integers(60))
     forms = (
-        f"{hour:02}:{minute:02}", f"{hour:02}:{minute:02}:{second:02}", f"{hour % 12 or 12}:{minute:02} {'AM' if hour < 12 else 'PM'}",
-        f"{hour % 12 or 12}:{minute:02}:{second:02}{'am' if hour < 12 else 'pm'}", f"{hour}h{minute:02}",
-    )  # fmt: skip
+        f"{hour:02}:{minute:02}",
+        f"{hour:02}:{minute:02}:{second:02}",
+        f"{hour % 12 or 12}:{minute:02} {'AM' if hour < 12 else 'PM'}",
+        f"{hour % 12 or 12}:{minute:02}:{second:02}{'am' if hour < 12 else 'pm'}",
+        f"{hour}h{minute:02}",
+    )
     return pick(rng, forms)
 
 
@@ -159,12 +186,22 @@ def code(rng: Rng) -> str:
     """Invoice numbers, registrations, SKUs, IBANs: letters and digits without a language."""
     upper = "".join(pick(rng, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") for _ in range(int(rng.integers(1, 5))))
     forms = (
-        digits(rng, 4, 14), f"{upper}{digits(rng, 3, 8)}", f"{upper}-{digits(rng, 3, 8)}", f"#{digits(rng, 3, 8)}",
-        f"({digits(rng, 5, 7)}-{upper[0]})", f"{upper}{digits(rng, 2, 4)}/{digits(rng, 2, 4)}", f"No: {upper}{digits(rng, 4, 8)}",
-        f"GST ID: {digits(rng, 12, 12)}", f"{upper[:2]}{digits(rng, 2, 2)} {digits(rng, 4, 4)} {digits(rng, 4, 4)} {digits(rng, 4, 4)}",
-        f"{digits(rng, 3, 3)}-{digits(rng, 3, 3)}-{digits(rng, 3, 4)}", f"XXXX-XXXX-XXXX-{digits(rng, 4, 4)}", f"{upper}_{digits(rng, 2, 5)}",
-        f"**** **** {digits(rng, 4, 4)}", f"{upper}.{digits(rng, 1, 3)}.{digits(rng, 1, 3)}", f"[{upper}{digits(rng, 1, 5)}]",
-    )  # fmt: skip
+        digits(rng, 4, 14),
+        f"{upper}{digits(rng, 3, 8)}",
+        f"{upper}-{digits(rng, 3, 8)}",
+        f"#{digits(rng, 3, 8)}",
+        f"({digits(rng, 5, 7)}-{upper[0]})",
+        f"{upper}{digits(rng, 2, 4)}/{digits(rng, 2, 4)}",
+        f"No: {upper}{digits(rng, 4, 8)}",
+        f"GST ID: {digits(rng, 12, 12)}",
+        " ".join((upper[:2] + digits(rng, 2, 2), digits(rng, 4, 4), digits(rng, 4, 4), digits(rng, 4, 4))),
+        f"{digits(rng, 3, 3)}-{digits(rng, 3, 3)}-{digits(rng, 3, 4)}",
+        f"XXXX-XXXX-XXXX-{digits(rng, 4, 4)}",
+        f"{upper}_{digits(rng, 2, 5)}",
+        f"**** **** {digits(rng, 4, 4)}",
+        f"{upper}.{digits(rng, 1, 3)}.{digits(rng, 1, 3)}",
+        f"[{upper}{digits(rng, 1, 5)}]",
+    )
     return pick(rng, forms)
 
 
@@ -173,11 +210,19 @@ def contact(rng: Rng) -> str:
     name, host = plain(rng), plain(rng)
     domain = pick(rng, (".com", ".org", ".net", ".de", ".co.uk", ".com.my", ".fr", ".io", ".pl", ".es"))
     forms = (
-        f"{name}@{host}{domain}", f"{name}.{host}@{plain(rng)}{domain}", f"www.{host}{domain}", f"https://{host}{domain}/{name}",
-        f"http://www.{host}{domain}", f"Tel: {digits(rng, 2, 3)}-{digits(rng, 4, 4)} {digits(rng, 4, 4)}", f"TEL : {digits(rng, 2, 2)}-{digits(rng, 8, 8)}",
-        f"+{digits(rng, 1, 3)} {digits(rng, 2, 3)} {digits(rng, 3, 4)} {digits(rng, 3, 4)}", f"({digits(rng, 3, 3)}) {digits(rng, 3, 3)}-{digits(rng, 4, 4)}",
-        f"Fax: {digits(rng, 2, 3)}-{digits(rng, 7, 8)}", f"Email: {name}@{host}{domain}", f"H/P: 01{digits(rng, 1, 1)}-{digits(rng, 7, 8)}",
-    )  # fmt: skip
+        f"{name}@{host}{domain}",
+        f"{name}.{host}@{plain(rng)}{domain}",
+        f"www.{host}{domain}",
+        f"https://{host}{domain}/{name}",
+        f"http://www.{host}{domain}",
+        f"Tel: {digits(rng, 2, 3)}-{digits(rng, 4, 4)} {digits(rng, 4, 4)}",
+        f"TEL : {digits(rng, 2, 2)}-{digits(rng, 8, 8)}",
+        f"+{digits(rng, 1, 3)} {digits(rng, 2, 3)} {digits(rng, 3, 4)} {digits(rng, 3, 4)}",
+        f"({digits(rng, 3, 3)}) {digits(rng, 3, 3)}-{digits(rng, 4, 4)}",
+        f"Fax: {digits(rng, 2, 3)}-{digits(rng, 7, 8)}",
+        f"Email: {name}@{host}{domain}",
+        f"H/P: 01{digits(rng, 1, 1)}-{digits(rng, 7, 8)}",
+    )
     return pick(rng, forms)
 
 
@@ -192,10 +237,17 @@ def address(rng: Rng) -> str:
     first, second, third = (pick(rng, place).title() for _ in range(3))
     postcode = digits(rng, 5, 5)
     forms = (
-        f"No. {digits(rng, 1, 3)}, Jalan {first} {digits(rng, 1, 2)}/{digits(rng, 1, 2)}", f"{digits(rng, 1, 4)}, {first} {second},", f"{postcode} {first} {second}",
-        f"{postcode}, {first}, {second}", f"{first}straße {digits(rng, 1, 3)}", f"{digits(rng, 1, 3)} rue de la {first}", f"Lot {digits(rng, 1, 4)}, Level {digits(rng, 1, 1)}, {first}",
-        f"{first} {second} {third}.", f"{digits(rng, 1, 3)}-{digits(rng, 1, 2)}, {first} {second}", f"{first}, {second} {postcode}",
-    )  # fmt: skip
+        f"No. {digits(rng, 1, 3)}, Jalan {first} {digits(rng, 1, 2)}/{digits(rng, 1, 2)}",
+        f"{digits(rng, 1, 4)}, {first} {second},",
+        f"{postcode} {first} {second}",
+        f"{postcode}, {first}, {second}",
+        f"{first}straße {digits(rng, 1, 3)}",
+        f"{digits(rng, 1, 3)} rue de la {first}",
+        f"Lot {digits(rng, 1, 4)}, Level {digits(rng, 1, 1)}, {first}",
+        f"{first} {second} {third}.",
+        f"{digits(rng, 1, 3)}-{digits(rng, 1, 2)}, {first} {second}",
+        f"{first}, {second} {postcode}",
+    )
     text = pick(rng, forms)
     return text.upper() if rng.random() < 0.4 else text
 
@@ -211,14 +263,18 @@ def receipt(rng: Rng) -> str:
     if draw < 0.2:
         return f"{text}:" if draw < 0.12 else f"{text} :"
     if draw < 0.38:
-        return f"{text}{pick(rng, (' ', ': ', ' : ', ' - ', ' @ ', ' = '))}{number(rng) if rng.random() < 0.5 else price(rng)}"
+        joint = pick(rng, (" ", ": ", " : ", " - ", " @ ", " = "))
+        return text + joint + (number(rng) if rng.random() < 0.5 else price(rng))
     return text
 
 
 def company(rng: Rng) -> str:
     lists = word_lists()
-    head = [pick(rng, lists["company"]) if rng.random() < 0.5 else invented(rng) for _ in range(int(rng.integers(1, 3)))]
-    text = " ".join((*head, pick(rng, lists["company"][:2] + ("SDN BHD", "SDN. BHD.", "GmbH", "Ltd", "Inc.", "ENTERPRISE", "S.A."))))
+    head = [
+        pick(rng, lists["company"]) if rng.random() < 0.5 else invented(rng) for _ in range(int(rng.integers(1, 3)))
+    ]
+    tails = (*lists["company"][:2], "SDN BHD", "SDN. BHD.", "GmbH", "Ltd", "Inc.", "ENTERPRISE", "S.A.")
+    text = " ".join((*head, pick(rng, tails)))
     return text.upper() if rng.random() < 0.6 else text.title()
 
 

@@ -37,18 +37,20 @@ class LatencyObjective(Objective):
 
     @model_validator(mode="after")
     def _measurable(self) -> Self:
-        return _require_edge(self, "seconds", self.seconds, SECONDS_BUCKETS)
+        _require_edge("seconds", self.seconds, SECONDS_BUCKETS)
+        return self
 
 
 class ConfidenceObjective(Objective):
-    """Good: a line whose mean confidence is above `at_least`."""
+    """Good: a line whose mean confidence is greater than `above`."""
 
-    at_least: float
+    above: float
 
     @model_validator(mode="after")
     def _measurable(self) -> Self:
         # The last edge is 1: every line lies at or below it, and none above.
-        return _require_edge(self, "at_least", self.at_least, CONFIDENCE_BUCKETS[:-1])
+        _require_edge("above", self.above, CONFIDENCE_BUCKETS[:-1])
+        return self
 
 
 class Scrape(Value):
@@ -73,14 +75,12 @@ class SloFile(Record):
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadRecord(
-                path, str(error), "service level objectives in TOML", "see monitoring/slo.toml"
-            ) from None
+            raise BadRecord(path, str(error), "service level objectives in TOML", "see monitoring/slo.toml") from None
         return cls.parse(data, path)
 
 
-def _require_edge[T: Objective](objective: T, name: str, value: float, edges: Sequence[float]) -> T:
+def _require_edge(name: str, value: float, edges: Sequence[float]) -> None:
     if value not in edges:
-        msg = f"{name} = {value} is no bucket edge, so no histogram can tell; choose one of {', '.join(map(str, edges))}"
+        choice = ", ".join(map(str, edges))
+        msg = f"{name} = {value} is no bucket edge, so the histogram cannot tell; use one of {choice}"
         raise ValueError(msg)
-    return objective

@@ -15,7 +15,7 @@ from ocr_ops.bench.suite import bench_release, bench_variants, choose
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, NotProven, OcrOpsError, UnknownModel
 from ocr_ops.core.policy import Policy
-from ocr_ops.core.record import Value, canonical_json, digest_bytes, digest_file, short
+from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Environment, Report
 from ocr_ops.core.spec import TASKS, WEIGHTS_FILE, ModelSpec, Task
@@ -169,22 +169,20 @@ def benchmarked(
     bundles: Sequence[ModelBundle], pages: PageSet, policy: Policy, workspace: Workspace
 ) -> tuple[list[Report], bool]:
     """A report for each variant, the float parent first, and whether all were there already."""
-    judge = _digest(policy.variant)
-    kept = [_report(workspace, "bench", bundle.digest, pages.digest, judge) for bundle in bundles]
+    kept = [_report(workspace, "bench", bundle.digest, pages.digest, policy.digest) for bundle in bundles]
     fresh = [report for report in kept if report is not None]
     if len(fresh) == len(bundles):
         return fresh, True
     measured = bench_variants(bundles, pages, policy.variant)
-    return [_save(workspace, report, judge) for report in measured], False
+    return [_save(workspace, report, policy.digest) for report in measured], False
 
 
 def benchmarked_whole(made: Release, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
     """The end-to-end report of a release, and whether it was there already."""
-    judge = policy.digest
-    kept = _report(workspace, "bench", made.digest, pages.digest, judge)
+    kept = _report(workspace, "bench", made.digest, pages.digest, policy.digest)
     if kept is not None:
         return kept, True
-    return _save(workspace, bench_release(made, pages, policy), judge), False
+    return _save(workspace, bench_release(made, pages, policy), policy.digest), False
 
 
 def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspace) -> Release:
@@ -199,13 +197,12 @@ def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspac
 def gated(made: Release, packed: Package, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
     """Serves the packaged release, puts load on it, and judges; a pass that stands is not run again."""
     documents = load_documents(workspace, pages)
-    judge = _digest(policy.load)
-    kept = _report(workspace, "gate", made.digest, policy=judge)
+    kept = _report(workspace, "gate", made.digest, policy=policy.digest)
     if kept is not None and kept.verdict is Verdict.PASS:
         return kept, True
     with serve(packed.path, log=workspace.home / "serve.log") as server:
         report = gate(made.digest, server.url, documents, policy.load, workspace)
-    return _save(workspace, report, judge), False
+    return _save(workspace, report, policy.digest), False
 
 
 def best_variant(task: Task, workspace: Workspace) -> ModelBundle:
@@ -290,10 +287,6 @@ def _save(workspace: Workspace, report: Report, policy: str) -> Report:
     report = report.model_copy(update={"policy": policy})
     report.save(workspace.reports / f"{report.kind}-{short(report.subject)}.json")
     return report
-
-
-def _digest(value: Value) -> str:
-    return digest_bytes(canonical_json(value.model_dump(mode="json")).encode())
 
 
 def _shown(path: Path) -> str:

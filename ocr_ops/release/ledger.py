@@ -116,9 +116,7 @@ class Ledger:
         with lock(self.path.with_suffix(".lock")):
             chain = self.verify()
             last = chain.entries[-1] if chain.entries else None
-            entry = Entry(
-                sequence=len(chain.entries) + 1, previous=last.seal if last else GENESIS, move=move
-            ).sealed()
+            entry = Entry(sequence=len(chain.entries) + 1, previous=last.seal if last else GENESIS, move=move).sealed()
             with self.path.open("ab") as file:
                 if chain.torn:
                     _LOG.warning("%s: dropped a half-written last line, %d bytes", self.path, len(chain.torn))

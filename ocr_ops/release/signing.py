@@ -1,7 +1,7 @@
 """Receipts: evidence that a release met a policy, signed with Ed25519 in a DSSE envelope.
 
-https://github.com/secure-systems-lab/dsse says what is signed; `core.receipt` holds the shapes. A signature says who
-vouches; what they vouch for are digests, so a receipt outlives any name, alias or version number.
+https://github.com/secure-systems-lab/dsse says what is signed; `core.receipt` holds the shapes. A signature
+says who vouches; what they vouch for are digests, so a receipt outlives any name, alias or version number.
 """
 
 import base64
@@ -10,7 +10,9 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -55,8 +57,9 @@ def issue_receipt(
 ) -> tuple[Envelope, Path]:
     """Signs what the reports say of a release and saves it as `receipts/<short release digest>.json`.
 
-    PASSED only when every report passed; otherwise FAILED, which also takes the place of an older PASSED receipt.
-    Raises `NotProven` without both a bench and a gate report, `BadInput` when a report is about something else.
+    PASSED only when every report passed; otherwise FAILED, which also takes the place of an older PASSED one.
+    Raises `NotProven` without both a bench and a gate report, `BadInput` when a report is about another
+    subject or was judged by another policy.
     """
     subjects = {
         "release": release.digest,
@@ -67,9 +70,10 @@ def issue_receipt(
         if report.subject not in subjects.values():
             found = f"measured {short(report.subject)}"
             expected = f"release {short(release.digest)} or one of its bundles"
-            raise BadInput(
-                f"report {report.name!r}", found, expected, "leave it out, or measure this release"
-            )
+            raise BadInput(f"report {report.name!r}", found, expected, "leave it out, or measure this release")
+        if report.policy not in (None, policy.digest):
+            found, expected = f"judged by policy {short(report.policy)}", f"policy {short(policy.digest)}"
+            raise BadInput(f"report {report.name!r}", found, expected, "measure again under this policy")
     for kind in ("bench", "gate"):
         if not any(report.kind == kind for report in reports):
             remedy = f"run `ocr-ops {kind}` on this release"
@@ -106,15 +110,13 @@ def read_receipt(path: Path) -> Envelope:
         return Envelope.model_validate_json(path.read_bytes())
     except OSError as error:
         found = error.strerror or str(error)
-        raise BadRecord(
-            path, found, "a receipt", "run `ocr-ops gate` to make one, or name its file"
-        ) from None
+        raise BadRecord(path, found, "a receipt", "run `ocr-ops gate` to make one, or name its file") from None
     except ValidationError as error:
         raise BadRecord(path, _first(error), "a DSSE envelope", "issue the receipt again") from None
 
 
 def sign(statement: Statement, workspace: Workspace) -> Envelope:
-    """`statement` in an envelope, signed by `OCR_OPS_SIGNING_KEY` or the workspace's key, made on first use."""
+    """`statement` in an envelope, signed by `OCR_OPS_SIGNING_KEY` or the workspace's key (made if needed)."""
     key = _override() or _make_key(workspace)
     signature = key.sign(pre_authentication(statement.payload))
     return Envelope(
@@ -126,22 +128,18 @@ def sign(statement: Statement, workspace: Workspace) -> Envelope:
 def verify(envelope: Envelope, workspace: Workspace) -> Statement:
     """The statement of an envelope, once a trusted key's signature over it holds.
 
-    `UntrustedReceipt` when no trusted key signed it or the bytes are not those signed; `BadRecord` when what was
-    signed is no statement.
+    `UntrustedReceipt` when no trusted key signed it or the bytes are not those signed; `BadRecord` when what
+    was signed is no statement.
     """
     trusted = _trusted_keys(workspace)
     signature = next((one for one in envelope.signatures if one.keyid in trusted), None)
     if signature is None:
         keys = ", ".join(short(one.keyid) for one in envelope.signatures)
         remedy = f"put the signer's public key in {workspace.keys} or name it in {TRUST_VARIABLE}"
-        raise UntrustedReceipt(
-            f"receipt {short(envelope.digest)}", f"signed by {keys}", "a trusted key", remedy
-        )
+        raise UntrustedReceipt(f"receipt {short(envelope.digest)}", f"signed by {keys}", "a trusted key", remedy)
     try:
         payload = envelope.payload_bytes
-        trusted[signature.keyid].verify(
-            base64.b64decode(signature.sig, validate=True), pre_authentication(payload)
-        )
+        trusted[signature.keyid].verify(base64.b64decode(signature.sig, validate=True), pre_authentication(payload))
     except (InvalidSignature, binascii.Error):
         raise UntrustedReceipt(
             f"receipt {short(envelope.digest)}",
@@ -158,11 +156,11 @@ def verify(envelope: Envelope, workspace: Workspace) -> Statement:
 
 def _trusted_keys(workspace: Workspace) -> dict[str, Ed25519PublicKey]:
     """By key id. Whoever holds the signing key here can sign anything anyway, so that key is trusted too."""
-    places = [workspace.keys, *map(Path, filter(None, os.environ.get(TRUST_VARIABLE, "").split(os.pathsep)))]
-    keys = []
-    for place in places:
-        for file in sorted(place.glob("*.pub")) if place == workspace.keys or place.is_dir() else [place]:
-            keys.append(_load_public(file))
+    places = [Path(place) for place in os.environ.get(TRUST_VARIABLE, "").split(os.pathsep) if place]
+    if workspace.keys.is_dir():
+        places.append(workspace.keys)
+    files = [file for place in places for file in (place.glob("*.pub") if place.is_dir() else [place])]
+    keys = [_load_public(file) for file in files]
     if own := _override() or _load_own(workspace):
         keys.append(own.public_key())
     return {_keyid(key): key for key in keys}
@@ -179,7 +177,7 @@ def _load_own(workspace: Workspace) -> Ed25519PrivateKey | None:
 
 
 def _make_key(workspace: Workspace) -> Ed25519PrivateKey:
-    """The workspace's own key. Whole or absent: written aside with mode 0600 and linked into place, first one wins."""
+    """The workspace's own key. Whole or absent: written aside (mode 0600) and linked into place; first wins."""
     path = workspace.keys / "signing.pem"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -188,10 +186,8 @@ def _make_key(workspace: Workspace) -> Ed25519PrivateKey:
             file.write(pem)
             file.flush()
             os.fsync(file.fileno())
-            try:
+            with suppress(FileExistsError):  # another process was quicker; its key is the workspace's
                 os.link(file.name, path)
-            except FileExistsError:
-                pass  # another process was quicker; its key is the workspace's
     key = _load_private(path)
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     write_atomic(path.with_suffix(".pub"), public)
@@ -202,9 +198,7 @@ def _load_private(path: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise BadInput(
-            path, str(error), "an Ed25519 private key (PEM, no pass phrase)", _KEY_REMEDY
-        ) from None
+        raise BadInput(path, str(error), "an Ed25519 private key (PEM, no pass phrase)", _KEY_REMEDY) from None
     if not isinstance(key, Ed25519PrivateKey):
         raise BadInput(path, type(key).__name__, "an Ed25519 private key", _KEY_REMEDY)
     return key
@@ -225,7 +219,7 @@ def _keyid(key: Ed25519PublicKey) -> str:
     return digest_bytes(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def _hex(digest: str) -> dict[str, str]:
+def _hex(digest: str) -> dict[Literal["sha256"], str]:
     return {"sha256": digest.removeprefix("sha256:")}
 
 

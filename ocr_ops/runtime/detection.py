@@ -13,9 +13,10 @@ from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.session import Session, to_channels, to_tensor
 
-SHRINK_RATIO = 0.4
-"""How far training regions were shrunk: Liao et al., "Real-time Scene Text Detection with Differentiable
-Binarization", AAAI 2020, eq. 10."""
+GROWTH = 0.5
+"""How far each side of a region moves out, in its own thickness. Training regions are text boxes with each side
+moved in by a quarter of the box's height h, so a region h / 2 thick gives back h. (DB's shrinkage, A (1 - r^2) / L
+of Liao et al., AAAI 2020, leaves a long line a sixth of its height: any error would grow back sixfold.)"""
 THRESHOLD = 0.3
 MIN_SCORE = 0.5
 MIN_AREA = 4
@@ -39,7 +40,7 @@ class PreparedPage:
 
     def restore(self, polygons: NDArray[np.float32]) -> NDArray[np.float32]:
         """Polygons (N, 4, 2) in prepared pixels, in page pixels."""
-        return polygons / np.array([self.scale_x, self.scale_y], np.float32)
+        return np.asarray(polygons / np.array([self.scale_x, self.scale_y]), np.float32)
 
 
 def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: float = MAX_ENLARGEMENT) -> PreparedPage:
@@ -111,26 +112,13 @@ def polygons(
     return np.asarray(np.clip(boxes[tall], 0, [width, height]), np.float32)
 
 
-def unclip(width: NDArray[np.float64], height: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far each side of a shrunk rectangle moves out to give back the original, in the units of its sides.
-
-    DB shrinks a polygon by D = A (1 - r^2) / L of the *original* area A and perimeter L. With w = W - 2D and
-    h = H - 2D, and k = 1 - r^2, that is (8 - 4k) D^2 + 2 (1 - k) (w + h) D - k w h = 0: its positive root.
-    The usual A' * 1.5 / L' of the shrunk box is an approximation that leaves long lines too thin.
-    """
-    k = 1 - SHRINK_RATIO**2
-    half = (1 - k) * (width + height)
-    root = (np.sqrt(half**2 + (8 - 4 * k) * k * width * height) - half) / (8 - 4 * k)
-    return np.asarray(root)
-
-
 def _shrunk_rectangles(
     labels: NDArray[np.float32], probability: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], ...]:
     """The rectangle behind each region 1..N of `labels`: angle (radians), centre x and y, width, height.
 
-    Direction and thickness come from moments of the probabilities, the fuzzy rim included. A line's region
-    is only a few pixels thick and growing multiplies any error of it sixfold: whole pixels are too coarse.
+    Direction and thickness come from moments of the probabilities, the fuzzy rim included. Small text makes
+    a region two pixels thick, and growing doubles any error of it: whole pixels are too coarse.
     """
     # Raster order within a region does not matter, only that each region's pixels stand together.
     rim = cv2.dilate(labels, np.ones((3, 3), np.uint8))
@@ -171,7 +159,7 @@ def _shrunk_rectangles(
     width, height = last - first + foot, bottom - top + foot
     level = width >= height
     length, extent = np.maximum(width, height), np.minimum(width, height)
-    thickness = np.maximum(np.minimum(mass / length, extent), extent - 1)  # a curved one keeps its extent
+    thickness = np.maximum(np.minimum(mass / length, extent), extent - 1.5)  # a curved one keeps its extent
     # Mid-way along the text, at the centre of mass across it.
     shift_along = np.where(level, (first + last) / 2, 0)
     shift_across = np.where(level, 0, (top + bottom) / 2)
@@ -192,7 +180,7 @@ def _corners(
     height: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """The corners (N, 4, 2) of shrunk rectangles, grown back."""
-    grown = 2 * unclip(width, height)
+    grown = 2 * GROWTH * np.minimum(width, height)
     half_x, half_y = (width + grown)[:, None] / 2, (height + grown)[:, None] / 2
     u, v = half_x * [-1, 1, 1, -1], half_y * [-1, -1, 1, 1]
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]

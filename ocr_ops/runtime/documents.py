@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import pypdfium2
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ocr_ops.core.errors import UnreadableDocument
 
@@ -24,6 +24,16 @@ _FORMATS = {
     b"BM": "BMP",
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
+}
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 _PDF_HEADER_WITHIN = 1024  # ISO 32000-1, appendix H: readers accept the header anywhere in the first 1024 bytes
 _POINTS_AN_INCH = 72
@@ -58,31 +68,29 @@ def page_images(data: bytes, name: str, limits: Limits = LIMITS) -> Iterator[NDA
         raise _broken(name, "no bytes")
     if len(data) > limits.max_bytes:
         raise _too_large(name, f"{len(data):,} bytes", f"at most {limits.max_bytes:,}")
-    if b"%PDF-" in data[:_PDF_HEADER_WITHIN]:
-        return _pdf_pages(data, name, limits)
     form = next((form for magic, form in _FORMATS.items() if data.startswith(magic)), None)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         form = "WEBP"
-    if form is None:
-        raise UnreadableDocument(
-            name, "an unknown type", "JPEG, PNG, TIFF, WebP, BMP, GIF or PDF", "convert it first", 415
-        )
-    return _image_pages(data, form, name, limits)
+    if form is not None:
+        return _image_pages(data, form, name, limits)
+    if b"%PDF-" in data[:_PDF_HEADER_WITHIN]:
+        return _pdf_pages(data, name, limits)
+    raise UnreadableDocument(name, "an unknown type", "JPEG, PNG, TIFF, WebP, BMP, GIF or PDF", "convert it first", 415)
 
 
 def _image_pages(data: bytes, form: str, name: str, limits: Limits) -> Iterator[NDArray[np.uint8]]:
-    image = _guard(name, lambda: Image.open(io.BytesIO(data), formats=[form]))
-    with image:
-        index = 0
-        if form == "TIFF" and _guard(name, partial(_has_frame, image, limits.max_pages)):
-            raise _too_large(name, f"over {limits.max_pages} pages", f"at most {limits.max_pages}")
-        while index == 0 or (form == "TIFF" and _guard(name, partial(_has_frame, image, index))):
+    with _guard(name, lambda: Image.open(io.BytesIO(data), formats=[form])) as image:
+        count = 1
+        while form == "TIFF" and _guard(name, partial(_has_frame, image, count)):
+            count += 1
+            if count > limits.max_pages:
+                raise _too_large(name, f"over {limits.max_pages} pages", f"at most {limits.max_pages}")
+        for index in range(count):
             _guard(name, partial(image.seek, index))
             if image.width * image.height > limits.max_pixels:
                 found = f"page {index + 1} of {image.width} x {image.height} pixels"
                 raise _too_large(name, found, f"at most {limits.max_pixels:,} pixels")
             yield _guard(name, partial(_rgb, image))
-            index += 1
 
 
 def _has_frame(image: Image.Image, index: int) -> bool:
@@ -102,7 +110,10 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
-    return np.array(_upright(frame, image).convert("RGB"))
+    turn = _turn(image)
+    if turn is not None:
+        frame = frame.transpose(turn)
+    return np.array(frame.convert("RGB"))
 
 
 def _eight_bits(frame: Image.Image, mode: str) -> Image.Image:
@@ -113,18 +124,12 @@ def _eight_bits(frame: Image.Image, mode: str) -> Image.Image:
     return Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
 
 
-def _upright(frame: Image.Image, image: Image.Image) -> Image.Image:
-    """`frame` turned as the EXIF data of `image` say. Broken EXIF data is no reason to refuse good pixels."""
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What brings the frame upright, by its EXIF data. Broken ones are no reason to refuse good pixels."""
     try:
-        orientation = image.getexif().get(0x0112, 1)
+        return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # noqa: BLE001  hostile metadata trips Pillow in any way
-        return frame
-    if orientation in (None, 1):
-        return frame
-    frame = frame.copy()
-    frame.getexif().clear()
-    frame.getexif()[0x0112] = orientation
-    return ImageOps.exif_transpose(frame)
+        return None
 
 
 def _pdf_pages(data: bytes, name: str, limits: Limits) -> Iterator[NDArray[np.uint8]]:
@@ -183,7 +188,7 @@ def _guard(name: str, step: Callable[[], _T]) -> _T:
     except Exception as error:  # noqa: BLE001  decoders fed with hostile bytes raise anything
         if "password" in str(error).lower():
             raise _broken(name, "locked with a password") from None
-        raise _broken(name, f"{type(error).__name__}: {error}".partition("\n")[0]) from None
+        raise _broken(name, f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")) from None
 
 
 def _broken(name: str, found: str) -> UnreadableDocument:

@@ -14,9 +14,9 @@ from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.ctc import Decoded, decode
 from ocr_ops.runtime.session import Session, to_channels, to_tensor
 
-MARGIN_X = 0.1
+MARGIN_X = 0.05
 MARGIN_Y = 0.0
-"""Added around a box before it is cut out, in heights of the box."""
+"""Added around a box before it is cut out, in heights of the box, which has a margin of its own."""
 VERTICAL = 1.5
 """Height / width above which a box holds text running downwards."""
 BUCKET = 32
@@ -52,7 +52,7 @@ def part_of(polygon: NDArray[np.float32], start: float, end: float) -> NDArray[n
 def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """Cuts a polygon (4, 2) out of a page as uint8 (spec.height, W) or (spec.height, W, 3), upright.
 
-    W keeps the polygon's proportions up to `spec.max_side`; what is longer is squeezed into it. Give the page
+    W keeps the proportions, in whole strides, up to `spec.max_side`: what is longer is squeezed. Give the page
     with the model's channels (`to_channels`), or each crop is converted for itself.
     """
     quad = reading_quad(np.asarray(polygon, np.float32))
@@ -63,7 +63,8 @@ def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: In
     quad = quad + np.array([-mx - my, mx - my, mx + my, my - mx])
     width, height = width + 2 * MARGIN_X * height, height * (1 + 2 * MARGIN_Y)
 
-    columns = min(max(round(width * spec.height / max(height, 1.0)), MIN_WIDTH), spec.max_side)
+    steps = round(width * spec.height / max(height, 1.0) / spec.stride)
+    columns = min(max(steps * spec.stride, MIN_WIDTH), spec.max_side)
     # Much larger text is cut out at its own size first: sampling it at the final size would alias.
     zoom = min(max(height / spec.height, 1.0), OVERSAMPLING)
     if zoom < 1.25:

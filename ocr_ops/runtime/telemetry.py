@@ -1,11 +1,21 @@
 """The service's Prometheus metrics. Made at first use: BentoML sets the multiprocess folder at start-up."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
 
 from ocr_ops.core import metrics
 from ocr_ops.core.bundle import ModelBundle
@@ -63,6 +73,23 @@ def model_loaded(bundle: ModelBundle, provider: str) -> None:
 def release_loaded(release: Release) -> None:
     """Tells that this process serves the release."""
     _release_info().labels(release.digest).set(1)
+
+
+def exposition() -> tuple[bytes, str]:
+    """The metrics of all processes of this server in Prometheus' text format, and its content type.
+
+    Values of processes that are gone are dropped where they only held while the process lived.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return generate_latest(), CONTENT_TYPE_LATEST
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE_LATEST
 
 
 @cache

@@ -53,7 +53,9 @@ def read_crops(folder: Path, charset: str) -> tuple[list[Crop], list[Crop]]:
             part = held if hashlib.sha256(document.encode()).digest()[0] < 26 else train
             part.append(Crop(np.asarray(image, np.uint8), text, folded=True))
     if not train or not held:
-        raise BadInput(labels, f"{len(train)} crops to train on, {len(held)} held out", "some of each", "check the labels")
+        raise BadInput(
+            labels, f"{len(train)} crops to train on, {len(held)} held out", "some of each", "check the labels"
+        )
     return train, held
 
 
@@ -112,7 +114,10 @@ class RecognitionLesson:
         return {
             "fonts": sum(len(group) for group in self.renderer.fonts),
             "families": len(self.renderer.fonts),
-            "dataset": {"synthetic": line_digest(self.renderer, self.seed), "real": digest_bytes(crops) if crops else None},
+            "dataset": {
+                "synthetic": line_digest(self.renderer, self.seed),
+                "real": digest_bytes(crops) if crops else None,
+            },
             "real_crops": len(self.real),
             "held_out_crops": len(self.exam["real"]),
         }
@@ -122,7 +127,11 @@ class RecognitionLesson:
         crops = []
         for item in range(count):
             rng = np.random.default_rng((self.seed, 0, index, item))
-            crop = self._real(rng) if rng.random() < self.real_share else Crop(*self.renderer.line(rng, self.longest), folded=False)
+            crop = (
+                self._real(rng)
+                if rng.random() < self.real_share
+                else Crop(*self.renderer.line(rng, self.longest), folded=False)
+            )
             image = to_height(crop.image, self.spec.input.height, self.spec.input.stride, self.longest)
             if feasible(crop.text, image.shape[1] // self.spec.input.stride):
                 crops.append(Crop(image, crop.text, crop.folded))
@@ -172,7 +181,12 @@ class RecognitionLesson:
             blind = scores.index_copy(2, self.upper.to(scores.device), either)
             scores = torch.where(folded[:, None, None], blind, scores)
         each = functional.ctc_loss(
-            scores.transpose(0, 1), batch["target"], batch["steps"], batch["length"], reduction="none", zero_infinity=True
+            scores.transpose(0, 1),
+            batch["target"],
+            batch["steps"],
+            batch["length"],
+            reduction="none",
+            zero_infinity=True,
         )
         return (each / batch["length"]).mean()
 
@@ -186,7 +200,9 @@ class RecognitionLesson:
         for start in range(0, len(order), 32):
             chosen = order[start : start + 32]
             batch = self._collate([Crop(images[i], "", folded=False) for i in chosen])
-            for i, logits, steps in zip(chosen, self.logits(batch["image"].to(device)).cpu().numpy(), batch["steps"], strict=True):
+            for i, logits, steps in zip(
+                chosen, self.logits(batch["image"].to(device)).cpu().numpy(), batch["steps"], strict=True
+            ):
                 texts[i] = best_path(logits[: int(steps)], self.spec.charset)
         return texts
 

@@ -170,7 +170,16 @@ def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
             losses.clear()
             bar.n = round(min(100.0, 100 * progress()), 2)
             bar.set_postfix(loss=f"{mean:.4f}", seen=state.samples, rate=f"{state.samples / state.seconds:.0f}/s")
-            _log(leg.folder, {"step": state.step, "seconds": round(state.seconds, 1), "samples": state.samples, "loss": mean, "rate": rate})
+            _log(
+                leg.folder,
+                {
+                    "step": state.step,
+                    "seconds": round(state.seconds, 1),
+                    "samples": state.samples,
+                    "loss": mean,
+                    "rate": rate,
+                },
+            )
         if over or now - evaluated >= leg.evaluate_every:
             figures = _exam(lesson, network, average, leg.folder, state)
             _checkpoint(leg.folder, network, optimiser, average, state)
@@ -198,7 +207,9 @@ def _average(average: dict[str, Tensor], network: nn.Module, decay: float) -> No
     torch._foreach_lerp_([average[n] for n in floats], [current[n] for n in floats], 1 - decay)
 
 
-def _exam(lesson: Lesson, network: nn.Module, average: dict[str, Tensor], folder: Path, state: _State) -> dict[str, float]:
+def _exam(
+    lesson: Lesson, network: nn.Module, average: dict[str, Tensor], folder: Path, state: _State
+) -> dict[str, float]:
     """Evaluates the averaged weights, keeps them when they are the best, and puts the working weights back."""
     working = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(average)
@@ -212,7 +223,13 @@ def _exam(lesson: Lesson, network: nn.Module, average: dict[str, Tensor], folder
     tqdm.write(f"step {state.step}: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr)
     if figures["score"] >= state.best:
         state.best = figures["score"]
-        note = {"step": state.step, "seconds": state.seconds, "samples": state.samples, "figures": figures, **lesson.facts}
+        note = {
+            "step": state.step,
+            "seconds": state.seconds,
+            "samples": state.samples,
+            "figures": figures,
+            **lesson.facts,
+        }
         _save(folder / BEST, average, note)
     return figures
 
@@ -238,7 +255,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise BadInput(path, str(error), "weights in safetensors", "train again, or fetch the file again") from error
 
 
-def _checkpoint(folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], state: _State) -> None:
+def _checkpoint(
+    folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], state: _State
+) -> None:
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average.{name}": value for name, value in average.items()}
     for index, entry in optimiser.state_dict()["state"].items():

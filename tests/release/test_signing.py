@@ -85,9 +85,7 @@ def test_a_receipt_comes_back_from_disk_verified(release: Release, workspace: Wo
         "detection": release.detection.digest,
         "recognition": release.recognition.digest,
     }
-    assert {"sha256": reports[0].digest.removeprefix("sha256:")} == statement.predicate.input_attestations[
-        0
-    ].digest
+    assert {"sha256": reports[0].digest.removeprefix("sha256:")} == statement.predicate.input_attestations[0].digest
 
 
 @pytest.mark.parametrize("found", [0.1, None])
@@ -112,9 +110,13 @@ def test_a_report_about_something_else_is_refused(release: Release, workspace: W
         issue_receipt(release, reports, Policy(), workspace)
 
 
-def test_the_private_key_is_for_its_owner_only_and_made_once(
-    envelope: Envelope, workspace: Workspace
-) -> None:
+def test_a_report_judged_by_another_policy_is_refused(release: Release, workspace: Workspace) -> None:
+    lax = _report("gate", release.digest).model_copy(update={"policy": Policy(min_word_f1=0).digest})
+    with pytest.raises(BadInput, match="policy"):
+        issue_receipt(release, [_report("bench", release.digest), lax], Policy(), workspace)
+
+
+def test_the_private_key_is_for_its_owner_only_and_made_once(envelope: Envelope, workspace: Workspace) -> None:
     key = workspace.keys / "signing.pem"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     before = key.read_bytes()
@@ -140,9 +142,7 @@ def test_an_altered_statement_is_found(envelope: Envelope, workspace: Workspace)
 
 
 @pytest.mark.parametrize("payload", ["", "*", "e30="])
-def test_a_payload_that_was_never_signed_is_found(
-    envelope: Envelope, workspace: Workspace, payload: str
-) -> None:
+def test_a_payload_that_was_never_signed_is_found(envelope: Envelope, workspace: Workspace, payload: str) -> None:
     with pytest.raises(UntrustedReceipt, match="does not hold"):
         verify(envelope.model_copy(update={"payload": payload}), workspace)
 
@@ -168,9 +168,7 @@ def test_a_key_from_the_environment_signs_instead(
     envelope: Envelope, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "ci.pem"
-    path.write_bytes(
-        Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    path.write_bytes(Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     statement = verify(envelope, workspace)
     monkeypatch.setenv("OCR_OPS_SIGNING_KEY", str(path))
     signed = sign(statement, workspace)

@@ -1,0 +1,157 @@
+"""Made-up histories that each alert must, or must not, answer: the unit tests that promtool runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any
+
+from ocr_ops.core import metrics
+from ocr_ops.monitor.rules import JOB, Alert, burn_alerts, edge, health_alerts, indicators
+from ocr_ops.monitor.slo import SloFile
+
+PER_MINUTE = 1000
+"""Events a minute in every history with traffic."""
+
+Phase = tuple[float, int]
+"""A bad share, and for how many minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A history of series, and whether the alert fires at its end."""
+
+    title: str
+    alert: Alert
+    fires: bool
+    series: Mapping[str, str]
+    minutes: int
+    step: int = 1
+    """Minutes between samples."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels the expression itself leaves on the alert."""
+
+    def as_yaml(self) -> dict[str, Any]:
+        expected = {
+            "exp_labels": {**self.alert.all_labels, **self.labels},
+            "exp_annotations": self.alert.annotations,
+        }
+        return {
+            "name": f"{self.alert.name} {'fires' if self.fires else 'does not fire'}: {self.title}",
+            "interval": f"{self.step}m",
+            "input_series": [{"series": name, "values": values} for name, values in self.series.items()],
+            "alert_rule_test": [
+                {
+                    "eval_time": f"{self.minutes}m",
+                    "alertname": self.alert.name,
+                    "exp_alerts": [expected] if self.fires else [],
+                }
+            ],
+        }
+
+
+def scenarios(slo: SloFile) -> tuple[Scenario, ...]:
+    """Every alert at least once fires and once does not."""
+    return (*_burn_scenarios(slo), *_health_scenarios(slo))
+
+
+def _burn_scenarios(slo: SloFile) -> list[Scenario]:
+    """Around the limits: a steady share just above and below, a recovery, a sudden failure, health and silence."""
+    found = []
+    by_name = {indicator.name: indicator for indicator in indicators(slo)}
+    for alert in burn_alerts(slo):
+        indicator = by_name[dict(alert.labels)["slo"]]
+        burns = indicator.burns(alert.severity)
+        fast, slow = burns[0], burns[-1]
+        high, low = fast.threshold(indicator.objective), slow.threshold(indicator.objective)
+        span = 60 * slow.long_hours
+        sudden = ceil(1.1 * high * 60 * fast.long_hours) + fast.short_minutes
+        step = 1 if alert.severity == "page" else 10
+        histories: tuple[tuple[str, bool, list[Phase]], ...] = (
+            ("a share just above the limit", True, [(low * 1.05, span)]),
+            ("a share just below the limit", False, [(low * 0.95, span)]),
+            ("total failure after long health", True, [(0.0, span), (1.0, sudden)]),
+            ("failure that is over", False, [(min(1.0, high * 1.05), span), (0.0, slow.short_minutes + 10)]),
+            ("nothing but good events", False, [(0.0, span)]),
+        )
+        for title, fires, phases in histories:
+            minutes = sum(length for _, length in phases)
+            series = _history(slo, indicator.name, phases, step)
+            found.append(Scenario(title, alert, fires, series, minutes, step))
+        still = dict.fromkeys(_history(slo, indicator.name, [(0.0, span)], step), f"5x{span // step}")
+        found.append(Scenario("no traffic", alert, False, still, span, step))
+    return found
+
+
+def _history(slo: SloFile, name: str, phases: Sequence[Phase], step: int) -> dict[str, str]:
+    """The counters behind an indicator, one sample every `step` minutes, as its bad share goes through `phases`."""
+
+    def counter(shares: Sequence[float]) -> str:
+        parts, value = [], 0.0
+        for share, (_, length) in zip(shares, phases, strict=True):
+            increment = share * PER_MINUTE * step
+            parts.append(f"{value:.3f}+{increment:.3f}x{length // step}")
+            value += increment * (length // step + 1)  # `a+bxn` are n + 1 samples
+        return " ".join(parts)
+
+    bad = counter([share for share, _ in phases])
+    good = counter([1 - share for share, _ in phases])
+    every = counter([1.0 for _ in phases])
+    if name == "availability":
+        return {f'{metrics.REQUESTS}{{status="200"}}': good, f'{metrics.REQUESTS}{{status="503"}}': bad}
+    if name == "latency":
+        in_time = f'{metrics.REQUEST_SECONDS}_bucket{{le="{edge(slo.latency.seconds)}"}}'
+        return {in_time: good, f"{metrics.REQUEST_SECONDS}_count": every}
+    unsure = f'{metrics.LINE_CONFIDENCE}_bucket{{le="{edge(slo.confidence.above)}"}}'
+    return {unsure: bad, f"{metrics.LINE_CONFIDENCE}_count": every}
+
+
+def _health_scenarios(slo: SloFile) -> list[Scenario]:
+    up, requests, waiting = f'up{{job="{JOB}",instance="a:3000"}}', metrics.REQUESTS, metrics.IN_FLIGHT
+    down = {"job": JOB, "instance": "a:3000"}
+    alerts = {(alert.name, dict(alert.labels).get("slo")): alert for alert in health_alerts(slo)}
+
+    def release(digest: str, instance: str) -> str:
+        return f'{metrics.RELEASE_INFO}{{digest="{digest}",instance="{instance}"}}'
+
+    def model(digest: str) -> str:
+        return f'{metrics.MODEL_INFO}{{task="detection",digest="{digest}"}}'
+
+    def scene(
+        name: str, title: str, series: Mapping[str, str], *, fires: bool, slo: str | None = None, **labels: str
+    ) -> Scenario:
+        return Scenario(title, alerts[name, slo], fires, series, 30, labels=labels)
+
+    answered = {requests: "0+9x40", metrics.LINES: "0+90x40"}
+    measured = {
+        f"{metrics.REQUEST_SECONDS}_{part}": "0+9x40"
+        for part in ("count", f'bucket{{le="{edge(slo.latency.seconds)}"}}')
+    }
+    read = {
+        f"{metrics.LINE_CONFIDENCE}_{part}": "0+90x40"
+        for part in ("count", f'bucket{{le="{edge(slo.confidence.above)}"}}')
+    }
+    return [
+        scene("OcrTargetDown", "down for minutes", {up: "1x20 0x20"}, fires=True, **down),
+        scene("OcrTargetDown", "up", {up: "1x40"}, fires=False),
+        scene("OcrTargetDown", "one scrape missed", {up: "1x29 0x10"}, fires=False),
+        scene("OcrNoTarget", "no target at all", {}, fires=True, job=JOB),
+        scene("OcrNoTarget", "a target, though down", {up: "0x40"}, fires=False),
+        scene("OcrAbsent", "no metrics at all", {}, fires=True),
+        scene("OcrAbsent", "metrics that vanished", {release("x", "a"): "1x10 _x30"}, fires=True),
+        scene("OcrAbsent", "served, without traffic", {release("x", "a"): "1x40"}, fires=False),
+        scene("OcrStuck", "documents wait", {waiting: "3x40", requests: "50x40"}, fires=True),
+        scene("OcrStuck", "none was ever answered", {waiting: "3x40"}, fires=True),
+        scene("OcrStuck", "busy", {waiting: "3x40", requests: "0+9x40"}, fires=False),
+        scene("OcrStuck", "idle", {waiting: "0x40", requests: "50x40"}, fires=False),
+        scene("OcrReleaseMismatch", "two", {release("x", "a"): "1x40", release("y", "b"): "1x40"}, fires=True),
+        scene("OcrReleaseMismatch", "one", {release("x", "a"): "1x40", release("x", "b"): "1x40"}, fires=False),
+        scene(
+            "OcrReleaseMismatch", "roll-out", {release("x", "a"): "1x20", release("y", "a"): "_x18 1x20"}, fires=False
+        ),
+        scene("OcrModelMismatch", "two", {model("x"): "1x40", model("y"): "1x40"}, fires=True, task="detection"),
+        scene("OcrModelMismatch", "one", {model("x"): "1x40"}, fires=False),
+        scene("OcrUnmeasured", "no durations", answered | read, fires=True, slo="latency"),
+        scene("OcrUnmeasured", "no confidences", answered | measured, fires=True, slo="confidence"),
+        scene("OcrUnmeasured", "all measured", answered | measured | read, fires=False, slo="latency"),
+        scene("OcrUnmeasured", "no traffic", {requests: "50x40"}, fires=False, slo="latency"),
+    ]

@@ -1,0 +1,27 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ocr_ops.core.release import Release
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import Server, serve
+from tests.tiny import build_release
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Release]:
+    """A workspace with a tiny champion."""
+    workspace = Workspace(tmp_path_factory.mktemp("served") / "home")
+    return workspace, build_release(workspace.champion)
+
+
+@pytest.fixture(scope="session")
+def server(served: tuple[Workspace, Release]) -> Iterator[Server]:
+    """`bentoml serve .` of this clone, with that champion."""
+    workspace, _ = served
+    env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_MAX_IN_FLIGHT": "4"}
+    with serve(ROOT, env=env, log=workspace.home / "server.log") as running:
+        yield running

@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+
+from ocr_ops.core.release import Release
+from tests.tiny import build_release
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real labelled pages beside the repository; without it the test is skipped."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    """A real release whose graphs need no training; it reads the pages of `tests.tiny.draw`. Never write into it."""
+    return build_release(tmp_path_factory.mktemp("tiny") / "release")

@@ -1,0 +1,134 @@
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from numpy.typing import NDArray
+
+from ocr_ops.core.errors import BadInput
+from ocr_ops.core.release import Release
+from ocr_ops.core.spec import InputSpec
+from ocr_ops.runtime.detection import Detector, polygons, prepare_page
+from tests import tiny
+
+SPEC = InputSpec(stride=32, max_side=640)
+WIDTH, HEIGHT, RATIO = 640, 448, 2
+
+
+def rectangle(x: float, y: float, width: float, height: float, degrees: float = 0) -> NDArray[np.float64]:
+    """Corners (4, 2) of a rectangle about (x, y), clockwise from its top-left."""
+    half = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return half @ np.array([[cos, sin], [-sin, cos]]) + [x, y]
+
+
+def probability_map(boxes: list[tuple[float, ...]]) -> NDArray[np.float32]:
+    """What a perfect detector answers: each box less a quarter of its shorter side all round, antialiased."""
+    fine = 8
+    canvas = np.zeros((HEIGHT // RATIO * fine, WIDTH // RATIO * fine), np.float32)
+    for x, y, width, height, degrees in boxes:
+        inward = min(width, height) / 2
+        corners = rectangle(x, y, width - inward, height - inward, degrees) * fine / RATIO - 0.5
+        cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], 1.0)
+    size = (WIDTH // RATIO, HEIGHT // RATIO)
+    return np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(30, 400), st.floats(9, 48), st.floats(-12, 12), st.floats(-3, 3), st.floats(-3, 3))
+def test_a_shrunk_rectangle_grows_back(width: float, height: float, degrees: float, dx: float, dy: float) -> None:
+    """Text boxes of any size and skew come back within two or three pixels of the page, whatever the map's grid."""
+    width = max(width, 1.5 * height)
+    box = (WIDTH / 2 + dx, HEIGHT / 2 + dy, width, height, degrees if width > 4 * height else 0.0)
+    found = polygons(probability_map([box]), WIDTH, HEIGHT)
+    assert len(found) == 1
+    assert np.abs(found[0] - rectangle(*box)).max() < 3
+
+
+def test_every_region_gets_its_own_box() -> None:
+    """Boxes are apart, in page pixels, clockwise from the top-left."""
+    boxes = [(120.0, 40.0 + 30 * i, 200.0, 18.0, 0.0) for i in range(10)] + [(450.0, 60.0, 120.0, 30.0, 0.0)]
+    found = polygons(probability_map(boxes), WIDTH, HEIGHT)
+    assert len(found) == len(boxes)
+    for box in boxes:
+        assert np.abs(found - rectangle(*box)).max(axis=(1, 2)).min() < 2
+
+
+def test_a_short_word_takes_the_direction_of_the_page() -> None:
+    """A square region has no direction of its own; the long lines around it have."""
+    boxes = [(300.0, 100.0 + 40 * i, 400.0, 20.0, 5.0) for i in range(4)] + [(300.0, 350.0, 24.0, 20.0, 5.0)]
+    found = polygons(probability_map(boxes), WIDTH, HEIGHT)
+    sides = found[:, 1] - found[:, 0]
+    assert np.degrees(np.arctan2(sides[:, 1], sides[:, 0])) == pytest.approx(5, abs=0.5)
+
+
+def test_faint_and_tiny_regions_are_no_text() -> None:
+    """A region must be sure on the whole, and larger than a speck."""
+    faint = probability_map([(300, 200, 200, 20, 0)]) * 0.4
+    speck = np.zeros_like(faint)
+    speck[10, 10:12] = 1
+    assert polygons(faint, WIDTH, HEIGHT).shape == (0, 4, 2)
+    assert polygons(speck, WIDTH, HEIGHT).shape == (0, 4, 2)
+    assert polygons(np.zeros_like(faint), WIDTH, HEIGHT).shape == (0, 4, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays.arrays(np.float32, st.tuples(st.integers(1, 40), st.integers(1, 40)), elements=st.floats(0, 1, width=32)))
+def test_any_map_gives_boxes_inside_the_page(probability: NDArray[np.float32]) -> None:
+    """Noise of any size never breaks the geometry."""
+    found = polygons(probability, 64, 96)
+    assert found.dtype == np.float32
+    assert np.isfinite(found).all()
+    assert (found >= 0).all()
+    assert (found <= [64, 96]).all()
+
+
+def test_the_resolution_of_the_map_is_free() -> None:
+    """A full-size map and a half-size one give the same box."""
+    half = probability_map([(320, 224, 300, 24, 0)])
+    full = cv2.resize(half, (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR)
+    one, two = (polygons(m, WIDTH, HEIGHT)[0] for m in (half, full))
+    assert np.abs(one - two).max() < 2
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000))
+def test_a_prepared_page_fits_the_network(width: int, height: int) -> None:
+    """Sides are multiples of the stride within the cap, and polygons find back to the page."""
+    page = np.zeros((height, 1), np.uint8).repeat(width, axis=1)
+    prepared = prepare_page(page, SPEC)
+    rows, columns = prepared.pixels.shape
+    assert rows % 32 == columns % 32 == 0
+    assert min(rows, columns) >= 32
+    assert max(rows, columns) <= SPEC.max_side
+    corner = prepared.restore(np.full((1, 4, 2), (columns, rows), np.float32))
+    assert corner[0, 0] == pytest.approx((width, height), rel=1e-5)
+
+
+def test_small_pages_are_enlarged_only_so_far() -> None:
+    """The limit is an argument."""
+    page = np.zeros((100, 100, 3), np.uint8)
+    assert prepare_page(page, SPEC).pixels.shape == (160, 160)
+    assert prepare_page(page, SPEC, max_enlargement=1).pixels.shape == (96, 96)
+    colour = InputSpec(channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, stride=32, max_side=640)
+    assert prepare_page(page, colour).pixels.shape == (160, 160, 3)
+
+
+def test_the_network_finds_lines(tiny_release: Release) -> None:
+    """Pages of different sizes in one call, each answered for itself."""
+    detector = Detector(tiny_release.detection)
+    spec = tiny_release.detection.manifest.input
+    pages = [prepare_page(tiny.draw(["abc", "ab"]), spec), prepare_page(tiny.draw(["c"], height=320), spec)]
+    found = detector.detect([page.pixels for page in pages])
+    assert [len(boxes) for boxes in found] == [2, 1]
+    heights = found[0][:, 3, 1] - found[0][:, 0, 1]
+    assert heights == pytest.approx(tiny.LINE, abs=1.5)
+    assert detector.detect([]) == []
+
+
+def test_a_recogniser_is_no_detector(tiny_release: Release) -> None:
+    """A graph whose output is no map is refused with one line."""
+    with pytest.raises(BadInput):
+        Detector(tiny_release.recognition).detect([np.zeros((32, 64), np.uint8)])

@@ -1,0 +1,52 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+from ocr_ops.core import metrics
+from ocr_ops.core.release import Release
+from ocr_ops.runtime import telemetry
+
+
+def test_documents_and_stages_are_counted() -> None:
+    """In a plain process the default registry holds the values."""
+    with telemetry.document_in_flight():
+        assert REGISTRY.get_sample_value(metrics.IN_FLIGHT) == 1
+        with telemetry.stage("decode"):
+            pass
+    telemetry.document_answered(200, 0.17)
+    assert REGISTRY.get_sample_value(metrics.IN_FLIGHT) == 0
+    assert REGISTRY.get_sample_value(metrics.REQUESTS, {"status": "200"}) == 1
+    assert REGISTRY.get_sample_value(metrics.STAGE_SECONDS + "_count", {"stage": "decode"}) >= 1  # type: ignore[operator]
+    assert REGISTRY.get_sample_value(metrics.REQUEST_SECONDS + "_bucket", {"le": "0.15"}) == 0
+    assert REGISTRY.get_sample_value(metrics.REQUEST_SECONDS + "_bucket", {"le": "0.2"}) == 1
+
+
+def test_what_serves_is_told(tiny_release: Release) -> None:
+    """By digest, not by name alone."""
+    telemetry.release_loaded(tiny_release)
+    telemetry.model_loaded(tiny_release.detection, "CPUExecutionProvider")
+    assert REGISTRY.get_sample_value(metrics.RELEASE_INFO, {"digest": tiny_release.digest}) == 1
+    labels = {
+        "task": "detection",
+        "model": "detection-bars",
+        "precision": "fp32",
+        "digest": tiny_release.detection.digest,
+        "provider": "CPUExecutionProvider",
+    }
+    assert REGISTRY.get_sample_value(metrics.MODEL_INFO, labels) == 1
+
+
+def test_processes_of_one_server_add_up(tmp_path: Path) -> None:
+    """With a multiprocess folder, what two workers count is one figure."""
+    work = "from ocr_ops.runtime import telemetry as t; t.document_answered(200, 0.1); t.batch('detection', 3)"
+    show = "from ocr_ops.runtime import telemetry as t; import sys; sys.stdout.buffer.write(t.exposition()[0])"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", work], env=environment, check=True)
+    text = subprocess.run([sys.executable, "-c", show], env=environment, check=True, capture_output=True).stdout
+    lines = text.decode().splitlines()
+    assert f'{metrics.REQUESTS}{{status="200"}} 2.0' in lines
+    assert f'{metrics.BATCH_ITEMS}_sum{{task="detection"}} 6.0' in lines
