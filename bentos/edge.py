@@ -21,6 +21,8 @@ from ocr_ops.runtime import telemetry
 
 FIELD = "file"
 PROBLEM = "application/problem+json"
+PICKLE = "application/vnd.bentoml+pickle"
+"""What BentoML's services send each other. From outside it would be code to run."""
 _ENVELOPE_BYTES = 64 * 1024
 """What a multipart body may hold besides the file: boundaries, headers, a few small fields."""
 
@@ -118,6 +120,9 @@ class Edge:
         elif scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
             text, kind = await run_in_threadpool(telemetry.exposition)
             await Response(text, media_type=kind)(scope, receive, send)
+        elif Headers(scope=scope).get("content-type", "").startswith(PICKLE):
+            # BentoML refuses it too, with a traceback in the log for each.
+            await problem(_refused(415, PICKLE, "multipart/form-data"), 415)(scope, receive, send)
         else:
             await self.app(scope, receive, _Problems(scope, receive, send))
 

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -23,10 +23,14 @@ from ocr_ops.core.report import Report
 from ocr_ops.core.verdict import require_pass
 from ocr_ops.core.workspace import Workspace
 
+if TYPE_CHECKING:
+    from ocr_ops.release.promote import Promotion
+
 MODELS = (Path("models/detection-tiny"), Path("models/recognition-tiny"))
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_positive = click.FloatRange(min=0, min_open=True)
 _folder = click.Path(path_type=Path, file_okay=False)
 _file = click.Path(path_type=Path, dir_okay=False)
 
@@ -62,20 +66,39 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("model", type=_folder)
-@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True)
+@click.option("--minutes", type=_positive, help="Stop after so long; the next call resumes.")
+@click.option("--horizon", type=_positive, help="End the schedule after so many minutes, not after the recipe's steps.")
 @click.option("--real", type=_folder, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
-@click.option("--fresh", is_flag=True, help="Start over instead of resuming the run of that name.")
+@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what there is.")
 @click.option("--publish", is_flag=True, help="Put the best weights into the model's folder at the end.")
-def train(model: Path, minutes: float, real: Path | None, *, fresh: bool, publish: bool) -> None:
-    r"""Train a model for some minutes; run again to go on where it stopped.
+@_json_option
+def train(
+    model: Path,
+    minutes: float | None,
+    horizon: float | None,
+    real: Path | None,
+    device: str,
+    *,
+    publish: bool,
+    as_json: bool,
+) -> None:
+    r"""Train a model, or go on where its run stopped; the run is logged in MLflow.
 
     \b
-    Example: ocr-ops train models/recognition-tiny --minutes 30
+    Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
     """
-    from ocr_ops.train.fit import fit
+    from ocr_ops.registry import Registry
+    from ocr_ops.train import fit as training
+    from ocr_ops.train.loop import Leg
 
-    outcome = fit(model, Workspace.current().runs, minutes=minutes, real=real, fresh=fresh, publish=publish)
-    click.echo(outcome)
+    workspace = Workspace.current()
+    folder = workspace.runs / model.name
+    registry = Registry.open(workspace)
+    figures = training.fit(model, Leg(folder, horizon, minutes, device=device), real)
+    registry.log_training(model, folder)
+    if publish:
+        training.publish(folder, model)
+    _print([{"run": str(folder), **figures}], as_json=as_json)
 
 
 @cli.command()
@@ -191,11 +214,11 @@ def package(detection: Path | None, recognition: Path | None, *, as_json: bool) 
     from ocr_ops.release.chain import best_variant, packaged, paired
 
     workspace = Workspace.current()
-    bundles = [
-        ModelBundle.open(folder) if folder else best_variant(task, workspace)
-        for task, folder in (("detection", detection), ("recognition", recognition))
-    ]
-    made = paired(bundles[0], bundles[1], workspace)
+    made = paired(
+        ModelBundle.open(detection) if detection else best_variant("detection", workspace),
+        ModelBundle.open(recognition) if recognition else best_variant("recognition", workspace),
+        workspace,
+    )
     packed, version = packaged(Registry.open(workspace), made, workspace)
     row = {"release": str(made.path), "digest": made.digest, "bento": packed.tag, "version": version.version}
     _print([row], as_json=as_json)
@@ -230,10 +253,10 @@ def gate(release_dir: Path | None, data: Path | None, policy_file: Path | None, 
 
 
 @cli.command()
-@click.option("--version", help="Version of the registered model `ocr`; the candidate without it.")
+@click.option("--version", type=int, help="Version of the registered model `ocr`; the candidate without it.")
 @click.option("--reason", default="", help="Why; kept in the ledger.")
 @_json_option
-def promote(version: str | None, reason: str, *, as_json: bool) -> None:
+def promote(version: int | None, reason: str, *, as_json: bool) -> None:
     r"""Move the `champion` alias; refused without a passing receipt for exactly these digests.
 
     \b
@@ -287,26 +310,37 @@ def history(*, as_json: bool) -> None:
     """
     from ocr_ops.release.promote import history as entries
 
-    _print([entry.model_dump(mode="json") for entry in entries(Workspace.current())], as_json=as_json)
+    rows = [
+        {"entry": entry.sequence, **entry.move.model_dump(mode="json", exclude={"schema_version"})}
+        for entry in entries(Workspace.current())
+    ]
+    if not as_json:
+        rows = [
+            {key: short(value) if "digest" in key and value else value for key, value in row.items()} for row in rows
+        ]
+    _print(rows, as_json=as_json)
 
 
 @cli.command()
 @click.option("--slo", type=_file, default=Path("monitoring/slo.toml"), show_default=True)
 @click.option("--out", type=_folder, default=Path("monitoring"), show_default=True)
-@click.option("--check", is_flag=True, help="Also hold the rules against promtool, and run their unit tests.")
+@click.option("--check", is_flag=True, help="Write nothing: hold what is there against the SLO file and promtool.")
 def rules(slo: Path, out: Path, *, check: bool) -> None:
     r"""Generate alert rules, their tests, the dashboard and a Prometheus configuration from the SLO file.
 
     \b
     Example: ocr-ops rules --check
     """
-    from ocr_ops.monitor.generate import check_rules, generate
+    from ocr_ops.monitor.generate import check as hold
+    from ocr_ops.monitor.generate import generate
     from ocr_ops.monitor.slo import SloFile
 
-    for path in generate(SloFile.read(slo), out):
-        click.echo(path)
+    objectives = SloFile.read(slo)
     if check:
-        check_rules(out)
+        hold(objectives, out)
+    else:
+        for path in generate(objectives, out):
+            click.echo(path)
 
 
 @cli.command()
@@ -433,18 +467,25 @@ def _bytes(path: Path) -> bytes:
 
 
 def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
-    rows = list(rows)
-    if as_json:
-        for row in rows:
+    """A table, or one JSON object a line. Rows of unlike keys start a new table."""
+    heads: list[str] = []
+    group: list[list[str]] = []
+    for row in rows:
+        if as_json:
             click.echo(json.dumps(row, ensure_ascii=False))
-        return
+            continue
+        if list(row) != heads:
+            _table(heads, group)
+            heads, group = list(row), []
+        group.append([str(value) for value in row.values()])
+    _table(heads, group)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     if not rows:
-        click.echo("nothing yet", err=True)
         return
-    cells = [[str(value) for value in row.values()] for row in rows]
-    heads = [str(name) for name in rows[0]]
-    widths = [max(len(row[column]) for row in [heads, *cells]) for column in range(len(heads))]
-    for row in [heads, *cells]:
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    for row in [heads, *rows]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
@@ -458,10 +499,9 @@ def _report_row(report: Report) -> dict[str, Any]:
     return {"subject": report.name, **figures, "verdict": str(report.verdict)}
 
 
-def _moved(move: Any) -> dict[str, Any]:
+def _moved(move: "Promotion") -> dict[str, Any]:
     return {
-        "champion": move.version.version,
+        "champion": str(move.version),
         "digest": move.version.digest,
-        "previous": move.previous.version if move.previous else "",
-        "changed": move.changed,
+        "moved from": move.entry.move.from_version if move.entry else "nothing moved",
     }

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,7 +100,7 @@ def bench_release(release: Release, pages: PageSet, policy: Policy) -> Report:
         reader.read_page(image)
     for page in tqdm(pages.pages, desc="read pages", unit="page", disable=None):
         image = _image(pages.folder, page)
-        read = tally.timed(lambda image=image: reader.read_page(image))
+        read = tally.timed(partial(reader.read_page, image))
         tally.match += match_words(page.text, read.text, fold=pages.fold)
     metrics = _costs(tally) | {"pages": float(len(pages.pages))}
     if tally.match.f1 is not None:
@@ -129,7 +130,7 @@ def _measure_detection(bundles: Sequence[ModelBundle], pages: PageSet) -> list[_
         for index in _turn(len(bundles), number):
             tally = tallies[index] if number >= WARM_UP else _Tally()
             prepared = prepare_page(image, bundles[index].manifest.input)
-            (found,) = tally.timed(lambda d=detectors[index], p=prepared: d.detect([p.pixels]))
+            (found,) = tally.timed(partial(detectors[index].detect, [prepared.pixels]))
             tally.match += match_regions(expected, list(prepared.restore(found)), ignored)
     return tallies
 
@@ -145,7 +146,7 @@ def _measure_recognition(bundles: Sequence[ModelBundle], pages: PageSet) -> list
         for index in _turn(len(bundles), number):
             tally = tallies[index] if number >= WARM_UP else _Tally()
             crops = [prepare_crop(image, _corners(region.polygon), bundles[index].manifest.input) for region in regions]
-            read = tally.timed(lambda r=recognizers[index], c=crops: r.recognize(c))
+            read = tally.timed(partial(recognizers[index].recognize, crops))
             for region, line in zip(regions, read, strict=True):
                 expected = normalise(region.text, fold=pages.fold)
                 # A line may cost more edits than it has characters; its hits are what is left, not less than none.
@@ -166,11 +167,11 @@ def _variant_report(bundle: ModelBundle, tally: _Tally, parent: _Tally, dataset:
             theirs / own for theirs, own in zip(parent.cpu_ms, tally.cpu_ms, strict=True)
         )
     if tally is not parent:
-        for name, comparison, limit in (
-            ("accuracy_drop", "<=", policy.max_accuracy_drop),
-            ("speedup", ">=", policy.min_speedup),
-        ):
-            checks.append(Check(name=name, found=metrics.get(name), comparison=comparison, limit=limit))
+        drop, speedup = metrics.get("accuracy_drop"), metrics.get("speedup")
+        checks += [
+            Check(name="accuracy_drop", found=drop, comparison="<=", limit=policy.max_accuracy_drop),
+            Check(name="speedup", found=speedup, comparison=">=", limit=policy.min_speedup),
+        ]
     return Report(
         kind="bench",
         name=f"{manifest.model} {manifest.precision}",

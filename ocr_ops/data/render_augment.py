@@ -28,7 +28,7 @@ def paper(rng: Rng, ink: Gray) -> Gray:
 def field(rng: Rng, shape: tuple[int, int], low: float, high: float, cells: int = 2) -> NDArray[np.float32]:
     """A smooth random field over `shape` between about `low` and `high`, from a grid with `cells` cells a side."""
     grid = rng.uniform(low, high, (cells, max(cells, cells * shape[1] // max(shape[0], 1) // 2))).astype(np.float32)
-    return cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
+    return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def worn_ink(rng: Rng, ink: Gray) -> Gray:
@@ -61,11 +61,9 @@ def dots(rng: Rng, ink: Gray) -> Gray:
     coarse = np.where(coarse > rng.integers(70, 120), 255, 0).astype(np.uint8)
     step = 4
     fine = cv2.resize(coarse, (columns * step, rows * step), interpolation=cv2.INTER_NEAREST)
-    axis = (
-        np.abs((np.arange(rows * step) % step) - 1.5)[:, None] + np.abs((np.arange(columns * step) % step) - 1.5)[None]
-    )
-    fine = np.where(axis < rng.uniform(1.6, 3.1), fine, fine // 4).astype(np.uint8)
-    return cv2.resize(fine, (ink.shape[1], ink.shape[0]), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    down, across = (np.abs(np.arange(count * step) % step - 1.5) for count in (rows, columns))
+    fine = np.where(down[:, None] + across < rng.uniform(1.6, 3.1), fine, fine // 4).astype(np.uint8)
+    return _bytes(cv2.resize(fine, (ink.shape[1], ink.shape[0]), interpolation=cv2.INTER_AREA))
 
 
 def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
@@ -126,7 +124,7 @@ def reframe(rng: Rng, image: Gray, amount: float) -> Gray:
     left, right = max(left, -2), max(right, -2)  # cutting letters off would make the label a lie
     image = image[max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : image.shape[1] - max(-right, 0)]
     outwards = (max(top, 0), max(bottom, 0), max(left, 0), max(right, 0))
-    return cv2.copyMakeBorder(image, *outwards, cv2.BORDER_REPLICATE).astype(np.uint8) if any(outwards) else image
+    return _bytes(cv2.copyMakeBorder(image, *outwards, cv2.BORDER_REPLICATE)) if any(outwards) else image
 
 
 def warp(rng: Rng, image: Gray, border: int) -> Gray:
@@ -141,10 +139,5 @@ def warp(rng: Rng, image: Gray, border: int) -> Gray:
     )
     target[:, 0] -= min(0.0, slant * height)
     size = (int(width + abs(slant) * height), height)
-    return cv2.warpAffine(
-        image,
-        cv2.getAffineTransform(source, target.astype(np.float32)),
-        size,
-        flags=cv2.INTER_LINEAR,
-        borderValue=(border,),
-    ).astype(np.uint8)
+    matrix = cv2.getAffineTransform(source, target.astype(np.float32))
+    return _bytes(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderValue=(border,)))

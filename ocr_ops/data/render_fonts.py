@@ -23,10 +23,12 @@ FONT_FOLDERS = "/usr/share/fonts"
 ATLAS_EM = 48
 # Families whose letters are not what their code points say, or are no letters.
 _UNFIT = re.compile(
-    r"caps|initial|symbol|dingbat|icon|math|outline|keyboard|braille|D050000L|awesome|bullets|smallc|-sc|swash|Z003",
+    r"caps|initial|symbol|dingbat|icon|math|outline|keyboard|braille|D050000L|awesome|bullets|smallc|-sc|swash|Z003|upright",
     re.IGNORECASE,
 )
-_MONO = re.compile(r"mono|courier|code|typewriter|3270|glass|ocr|consol|hack|spleen|px437|bm437|ibm|cousine|tty", re.IGNORECASE)
+_MONO = re.compile(
+    r"mono|courier|code|typewriter|3270|glass|ocr|consol|hack|spleen|px437|bm437|ibm|cousine|tty", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +58,13 @@ class Font:
             np.maximum(target, ink, out=target)
         ink = tight(canvas)
         shape = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
-        return cv2.resize(ink, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR).astype(np.uint8)
+        way = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        return np.asarray(cv2.resize(ink, shape, interpolation=way), np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
 class _Glyph:
-    """A letter at `ATLAS_EM`: ink uint8 (2 ATLAS_EM, w), the pen's way in pixels to its left edge and to the next letter."""
+    """A letter at `ATLAS_EM`: ink uint8 (2 ATLAS_EM, w); pixels from the pen to its left edge and to the next pen."""
 
     ink: Gray
     left: int

@@ -65,10 +65,9 @@ class LineRenderer:
 
     def _crop(self, rng: Rng, ink: Gray) -> Gray:
         height = ink.shape[0]
-        margins = [max(0, round(height * rng.normal(0.14, 0.09))) for _ in range(2)] + [
-            max(0, round(height * rng.uniform(0.0, 0.4))) for _ in range(2)
-        ]
-        canvas = cv2.copyMakeBorder(ink, *margins, cv2.BORDER_CONSTANT, value=(0,)).astype(np.uint8)
+        top, bottom = (max(0, round(height * rng.normal(0.14, 0.09))) for _ in range(2))
+        left, right = (round(height * rng.uniform(0.0, 0.4)) for _ in range(2))
+        canvas = np.pad(ink, ((top, bottom), (left, right)))
         if rng.random() < 0.3 * self.strength:
             canvas = augment.warp(rng, canvas, 0)
         if rng.random() < 0.12 * self.strength:
@@ -114,10 +113,8 @@ def to_height(crop: Gray, height: int, stride: int, longest: int) -> Gray:
     """`crop` resized to `height` px keeping its aspect; its width becomes a multiple of `stride`, at most `longest`."""
     width = crop.shape[1] * height / crop.shape[0]
     width = min(longest, max(stride, round(width / stride) * stride))
-    shrinks = crop.shape[0] > height
-    return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR).astype(
-        np.uint8
-    )
+    way = cv2.INTER_AREA if crop.shape[0] > height else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(crop, (width, height), interpolation=way), np.uint8)
 
 
 def line_digest(renderer: LineRenderer, seed: int, count: int = 16) -> str:

@@ -24,8 +24,9 @@ from ocr_ops.core.workspace import Workspace
 from ocr_ops.data.documents import load_documents, rendered_pages
 from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.monitor.generate import generate
+from ocr_ops.monitor.slo import SloFile
 from ocr_ops.optimize.quantize import quantize
-from ocr_ops.registry import ModelVersion, Registry
+from ocr_ops.registry import RELEASE_MODEL, ModelVersion, Registry
 from ocr_ops.release.gate import gate
 from ocr_ops.release.package import Package, package
 from ocr_ops.release.promote import promote
@@ -107,9 +108,10 @@ def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: 
     yield clock.stage("receipt", _shown(path), digest, "PASSED")
 
     moved = promote(registry, workspace, version=version.version, reason="release")
-    yield clock.stage("promote", f"{version.name}@champion", made.digest, "done", reused=not moved.changed)
-    files = generate()
-    yield clock.stage("rules", _shown(files[0].parent), digest_file(files[0]), "done")
+    yield clock.stage("promote", f"{version.name}@champion", made.digest, "done", reused=moved.entry is None)
+    slo = Path("monitoring/slo.toml")
+    files = generate(SloFile.read(slo), slo.parent)
+    yield clock.stage("rules", _shown(files[0]), digest_file(files[0]), "done")
 
 
 def pair(models: Sequence[Path]) -> dict[Task, Path]:
@@ -230,7 +232,10 @@ def packaged(registry: Registry, made: Release, workspace: Workspace) -> tuple[P
 
 def candidate(registry: Registry, workspace: Workspace) -> Release:
     """The release that the `candidate` alias names."""
-    version = registry.aliased("ocr", "candidate")
+    version = registry.alias(RELEASE_MODEL, "candidate")
+    if version is None:
+        remedy = "run `ocr-ops package`, or name a release folder"
+        raise UnknownModel(f"{RELEASE_MODEL}@candidate", "no version bears this alias", "a packaged release", remedy)
     folder = workspace.releases / short(version.digest)
     return Release.open(folder) if folder.is_dir() else registry.fetch_release(version, folder)
 
@@ -238,7 +243,7 @@ def candidate(registry: Registry, workspace: Workspace) -> Release:
 def receipt(registry: Registry, made: Release, load: Report, policy: Policy, workspace: Workspace) -> tuple[Path, str]:
     """Signs what the reports show, passed or not, and tells the registry; its path and digest."""
     envelope, path = issue_receipt(made, evidence(made, workspace), policy, workspace)
-    registry.tag_gate(registry.find("ocr", made.digest), load.verdict, load, envelope.digest)
+    registry.tag_gate(registry.find(RELEASE_MODEL, made.digest), load.verdict, load, envelope.digest)
     return path, envelope.digest
 
 

@@ -75,9 +75,8 @@ def promote(
         champion = registry.alias(MODEL, "champion")
         if champion and champion.version == target.version:
             return _follow(registry, workspace, champion, receipt, reason, force=False)
-        release = _stage(registry, workspace, target)
-        receipts = (_proof(release, receipt, workspace),)
-        move = _move("promote", champion, target, release, reason, receipts)
+        release, receipts = _proven(registry, workspace, target, receipt)
+        move = _move("promote", champion, target, release, reason=reason, receipts=receipts)
         return _carry_out(registry, workspace, move)
 
 
@@ -90,9 +89,8 @@ def rollback(registry: Registry, workspace: Workspace, *, receipt: Path | None =
         if champion and champion.version == target.version:
             found = f"{target} is champion and previous"
             raise UsageError("rollback", found, "another release to return to", "promote one by digest")
-        release = _stage(registry, workspace, target)
-        receipts = (_proof(release, receipt, workspace),)
-        move = _move("rollback", champion, target, release, reason, receipts)
+        release, receipts = _proven(registry, workspace, target, receipt)
+        move = _move("rollback", champion, target, release, reason=reason, receipts=receipts)
         return _carry_out(registry, workspace, move)
 
 
@@ -129,8 +127,7 @@ def _follow(
     force: bool,
 ) -> Promotion:
     """The folder catches up with the alias. Proof is asked for also when it has already."""
-    release = _stage(registry, workspace, champion)
-    receipts = () if force else (_proof(release, receipt, workspace),)
+    release, receipts = _proven(registry, workspace, champion, receipt, force=force)
     served = _served(workspace)
     if served == release.digest:
         shutil.rmtree(release.path)
@@ -138,7 +135,7 @@ def _follow(
     before = None
     with suppress(UnknownModel):
         before = registry.find(MODEL, served) if served else None
-    move = _move("observe", before, champion, release, reason, receipts)
+    move = _move("observe", before, champion, release, reason=reason, receipts=receipts)
     return _carry_out(registry, workspace, move.model_copy(update={"from_digest": served}))
 
 
@@ -147,6 +144,7 @@ def _move(
     source: ModelVersion | None,
     target: ModelVersion,
     release: Release,
+    *,
     reason: str,
     receipts: tuple[str, ...],
 ) -> Move:
@@ -172,8 +170,16 @@ def _staging(workspace: Workspace) -> Path:
     return workspace.champion.with_name("champion.next")
 
 
-def _stage(registry: Registry, workspace: Workspace, target: ModelVersion) -> Release:
-    return registry.fetch_release(target, _staging(workspace))
+def _proven(
+    registry: Registry, workspace: Workspace, target: ModelVersion, receipt: Path | None, *, force: bool = False
+) -> tuple[Release, tuple[str, ...]]:
+    """The staged release and the receipts that vouch for it; nothing stays staged when they do not."""
+    release = registry.fetch_release(target, _staging(workspace))
+    try:
+        return release, () if force else (_proof(release, receipt, workspace),)
+    except BaseException:
+        shutil.rmtree(release.path)
+        raise
 
 
 def _proof(release: Release, receipt: Path | None, workspace: Workspace) -> str:
@@ -240,7 +246,7 @@ def _recover(registry: Registry, workspace: Workspace) -> None:
         return
     _LOG.warning("finishing an interrupted %s to version %d", move.action, move.to_version)
     if _served(workspace) != move.to_digest:
-        release = _stage(registry, workspace, champion)
+        release = registry.fetch_release(champion, _staging(workspace))
         if release.digest != move.to_digest:
             remedy = f"{champion} was replaced; promote another, after removing {note}"
             raise CorruptBundle(champion, release.digest, move.to_digest, remedy)

@@ -25,6 +25,8 @@ MIN_HEIGHT = 4.0
 """Pixels of the prepared page."""
 ELONGATED = 3.0
 """Length / thickness above which a region tells its own direction; the rest take the page's."""
+VERTICAL = 2.0
+"""Height over width, and over the height of the page's lines, above which a box holds text running downwards."""
 MAX_ENLARGEMENT = 1.5
 
 
@@ -94,8 +96,8 @@ def polygons(
     """Boxes of a page of `width` x `height` pixels from its probability map, float32 (h, w) of any size.
 
     Each connected region above `threshold` whose mean reaches `min_score` is taken for a shrunk rectangle and
-    grown back. Returns float32 (N, 4, 2): corners clockwise from the top-left, text running along the first
-    side within 45 degrees of level, inside the page.
+    grown back. Returns float32 (N, 4, 2), inside the page: corners clockwise from the text's top-left, which
+    is the box's own, or its top-right for text that runs down the page.
     """
     mask = probability > threshold
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
@@ -106,10 +108,10 @@ def polygons(
     if not wanted.any():
         return np.zeros((0, 4, 2), np.float32)
     labels = np.where(wanted, np.cumsum(wanted), 0)[labels].astype(np.float32)
-    boxes = _corners(*_shrunk_rectangles(labels, probability))
+    boxes = _in_reading_order(_corners(*_shrunk_rectangles(labels, probability)))
     boxes *= [width / probability.shape[1], height / probability.shape[0]]
-    tall = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
-    return np.asarray(np.clip(boxes[tall], 0, [width, height]), np.float32)
+    legible = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
+    return np.asarray(np.clip(boxes[legible], 0, [width, height]), np.float32)
 
 
 def _shrunk_rectangles(
@@ -185,6 +187,19 @@ def _corners(
     u, v = half_x * [-1, 1, 1, -1], half_y * [-1, -1, 1, 1]
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     return np.stack([x[:, None] + u * cos - v * sin, y[:, None] + u * sin + v * cos], axis=2)
+
+
+def _in_reading_order(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes (N, 4, 2) from their top-left, those of vertical text turned to begin at the top-right.
+
+    Tall is not enough, or every lone 1 and I would lie on its side: vertical text is also far taller than the
+    page's lines.
+    """
+    across = np.linalg.norm(boxes[:, 1] - boxes[:, 0], axis=1)
+    down = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1)
+    line = _weighted_median(np.minimum(across, down), np.maximum(across, down))
+    vertical = (down > VERTICAL * across) & (down > VERTICAL * line)
+    return np.where(vertical[:, None, None], np.roll(boxes, -1, axis=1), boxes)
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

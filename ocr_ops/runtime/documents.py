@@ -1,6 +1,7 @@
 """Documents: bytes of any origin to page images, or one clear error. Hostile input is normal here."""
 
 import io
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -161,13 +162,10 @@ def _render(pdf: pypdfium2.PdfDocument, index: int, limits: Limits) -> NDArray[n
         if width <= 0 or height <= 0:
             msg = f"page {index + 1} of {width:g} x {height:g} points"
             raise ValueError(msg)
-        scale = limits.pdf_dpi / _POINTS_AN_INCH
-        # 1% below, for PDFium rounds both sides up.
-        scale = min(scale, (0.99 * limits.max_pixels / (width * height)) ** 0.5)
-        if (width * scale + 1) * (height * scale + 1) > limits.max_pixels:
-            msg = f"page {index + 1} of {width:g} x {height:g} points"
-            raise ValueError(msg)
-        bitmap = page.render(scale=scale, rev_byteorder=True)
+        # PDFium rounds both sides up: the largest s with (width s + 1) (height s + 1) <= max_pixels.
+        area, half = width * height, (width + height) / 2
+        most = (math.sqrt(half * half + area * (limits.max_pixels - 1)) - half) / area
+        bitmap = page.render(scale=min(limits.pdf_dpi / _POINTS_AN_INCH, most), rev_byteorder=True)
         try:
             return np.array(bitmap.to_numpy())
         finally:

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ocr_ops.core.reading import Line, Page, Polygon, Word
 from ocr_ops.runtime.ctc import Decoded
-from ocr_ops.runtime.recognition import VERTICAL, part_of
+from ocr_ops.runtime.recognition import part_of
 
 ROW_OVERLAP = 0.5
 """Share of the lower one's height by which two neighbours of one row overlap."""
@@ -26,14 +27,28 @@ class _Segment:
     right: float
     top: float
     bottom: float
+    vertical: bool
+    """Its text runs across the page's lines, not along them."""
+
+    @classmethod
+    def of(cls, polygon: NDArray[np.float32], decoded: Decoded, turn: NDArray[np.float64]) -> Self:
+        level = polygon @ turn
+        along = level[1] - level[0]
+        # In order: left to right, and top to bottom, for either direction of the text.
+        x, y = np.sort(level[:, 0]), np.sort(level[:, 1])
+        return cls(
+            polygon,
+            decoded,
+            left=float(x[:2].mean()),
+            right=float(x[2:].mean()),
+            top=float(y[:2].mean()),
+            bottom=float(y[2:].mean()),
+            vertical=bool(abs(along[1]) > abs(along[0])),
+        )
 
     @property
     def height(self) -> float:
         return self.bottom - self.top
-
-    @property
-    def vertical(self) -> bool:
-        return self.height > VERTICAL * (self.right - self.left)
 
 
 def assemble(width: int, height: int, polygons: Sequence[NDArray[np.float32]], decoded: Sequence[Decoded]) -> Page:
@@ -46,12 +61,7 @@ def assemble(width: int, height: int, polygons: Sequence[NDArray[np.float32]], d
     if not pieces:
         return Page(width=width, height=height, lines=())
     turn = _turn([polygon for polygon, _ in pieces])
-    segments = []
-    for polygon, text in pieces:
-        level = polygon @ turn
-        left, right = (level[0] + level[3])[0] / 2, (level[1] + level[2])[0] / 2
-        top, bottom = (level[0] + level[1])[1] / 2, (level[2] + level[3])[1] / 2
-        segments.append(_Segment(polygon, text, float(left), float(right), float(top), float(bottom)))
+    segments = [_Segment.of(polygon, text, turn) for polygon, text in pieces]
     lines = (_line(row, turn, width, height) for row in _rows(segments))
     return Page(width=width, height=height, lines=tuple(lines))
 
@@ -105,9 +115,11 @@ def _line(row: list[_Segment], turn: NDArray[np.float64], width: int, height: in
         for s in row
         for word in s.decoded.words
     )
-    level = np.concatenate([s.polygon for s in row]) @ turn
-    (left, top), (right, bottom) = level.min(axis=0), level.max(axis=0)
-    corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn.T
+    corners = row[0].polygon.astype(np.float64)
+    if len(row) > 1:
+        level = np.concatenate([s.polygon for s in row]) @ turn
+        (left, top), (right, bottom) = level.min(axis=0), level.max(axis=0)
+        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn.T
     marks = sum(len(word.text) for word in words)
     return Line(
         text=" ".join(word.text for word in words),

@@ -17,8 +17,6 @@ from ocr_ops.runtime.session import Session, to_channels, to_tensor
 MARGIN_X = 0.05
 MARGIN_Y = 0.0
 """Added around a box before it is cut out, in heights of the box, which has a margin of its own."""
-VERTICAL = 1.5
-"""Height / width above which a box holds text running downwards."""
 BUCKET = 32
 """Crops are padded to the next multiple, in pixels of width."""
 CALL_WIDTH = 2048
@@ -28,34 +26,23 @@ OVERSAMPLING = 4
 """A crop is cut out at no more than so many times its final height."""
 
 
-def reading_quad(polygon: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The polygon (4, 2) with its corners in reading order.
-
-    A level box comes back as it is. A tall one is taken for text running downwards, as PP-OCR does: it starts
-    at the top-right corner, so that its crop is turned by 90 degrees counter-clockwise.
-    """
-    width, height = _sides(polygon)
-    return np.roll(polygon, -1, axis=0) if height > VERTICAL * width else polygon
-
-
 def part_of(polygon: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
     """The part (4, 2) of a polygon between two shares of its crop's width, as `Decoded.spans` has them."""
-    quad = reading_quad(polygon)
-    width, height = _sides(quad)
+    width, height = _sides(polygon)
     margin = MARGIN_X * height
     a, b = (min(max((share * (width + 2 * margin) - margin) / max(width, 1e-6), 0), 1) for share in (start, end))
-    left_top, right_top, right_bottom, left_bottom = quad
+    left_top, right_top, right_bottom, left_bottom = polygon
     top, bottom = right_top - left_top, right_bottom - left_bottom
     return np.array([left_top + a * top, left_top + b * top, left_bottom + b * bottom, left_bottom + a * bottom])
 
 
 def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
-    """Cuts a polygon (4, 2) out of a page as uint8 (spec.height, W) or (spec.height, W, 3), upright.
+    """Cuts a polygon (4, 2) out of a page as uint8 (spec.height, W) or (spec.height, W, 3): its first side on top.
 
     W keeps the proportions, in whole strides, up to `spec.max_side`: what is longer is squeezed. Give the page
     with the model's channels (`to_channels`), or each crop is converted for itself.
     """
-    quad = reading_quad(np.asarray(polygon, np.float32))
+    quad = np.asarray(polygon, np.float32)
     width, height = _sides(quad)
     along = (quad[1] - quad[0] + quad[2] - quad[3]) / 2 / max(width, 1e-6)
     down = (quad[3] - quad[0] + quad[2] - quad[1]) / 2 / max(height, 1e-6)

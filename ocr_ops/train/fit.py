@@ -1,24 +1,26 @@
 """Training as one stage: fit whatever task the spec names, and publish the best weights into the model's folder."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save
 
-from ocr_ops.core.errors import BadInput, NotProven
+from ocr_ops.core.errors import NotProven
 from ocr_ops.core.record import Record, canonical_json, digest_bytes, write_atomic
 from ocr_ops.core.spec import TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task
 from ocr_ops.train import loop
 from ocr_ops.train.fit_detection import fit_detection
 from ocr_ops.train.fit_recognition import fit_recognition
-from ocr_ops.train.networks import build
+from ocr_ops.train.networks import load
 
 FITS: dict[Task, Callable[[ModelSpec, loop.Leg, Path | None], dict[str, float]]] = {
     "detection": fit_detection,
     "recognition": fit_recognition,
 }
+CURVE_POINTS = 200
 
 
 class Training(Record):
@@ -36,32 +38,62 @@ class Training(Record):
     figures: dict[str, float]
     """The held-out figures of exactly these weights."""
     facts: dict[str, int]
-    losses: tuple[tuple[int, float], ...]
-    """(step, mean training loss), at most 200 points."""
+    """Fonts, families, real crops."""
+    losses: tuple[dict[str, float], ...]
+    """step, mean training loss, learning rate."""
     exams: tuple[dict[str, float], ...]
-    """Every evaluation of the run so far."""
+    """Every evaluation of the run up to these weights."""
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in self.figures.items())
+        return f"{self.model}: step {self.step}, {self.samples} samples, {figures}"
 
 
-def fit(model: Path, leg: loop.Leg, real: Path | None = None) -> dict[str, float]:
-    """Trains the model folder's spec for one leg (see `loop.Leg`); `real` is a folder of labelled line crops."""
+def fit(
+    model: Path,
+    runs: Path,
+    *,
+    minutes: float | None = None,
+    horizon: float | None = None,
+    real: Path | None = None,
+    fresh: bool = False,
+    publish: bool = False,
+) -> Training:
+    """Trains the model folder's spec for one leg in `runs`/NAME, resuming what is there unless `fresh`.
+
+    The leg ends after `minutes`; the learning rate's schedule after `horizon` minutes of training altogether, or
+    without it after the recipe's steps. `real` is a folder of labelled line crops; `publish` puts the best weights
+    so far into the model's folder. Returns the making of those weights.
+    """
     spec = ModelSpec.read(model)
-    return FITS[spec.task](spec, leg, real)
+    run = runs / spec.name
+    if fresh:
+        shutil.rmtree(run, ignore_errors=True)
+    FITS[spec.task](spec, loop.Leg(run, horizon_minutes=horizon, minutes=minutes), real)
+    return publish_best(run, model) if publish else describe(run, spec)[0]
 
 
-def publish(run: Path, model: Path) -> Training:
+def publish_best(run: Path, model: Path) -> Training:
     """Copies a run's best averaged weights and their history into a model folder.
 
     Raises `NotProven` when the run has no evaluated weights yet, `BadInput` when they do not fit the spec.
     """
-    spec = ModelSpec.read(model)
+    training, weights = describe(run, ModelSpec.read(model))
+    write_atomic(model / WEIGHTS_FILE, weights)
+    training.save(model / TRAINING_FILE)
+    return training
+
+
+def describe(run: Path, spec: ModelSpec) -> tuple[Training, bytes]:
+    """The making of a run's best weights, and the weights as a safetensors file. Errors as `publish_best`."""
     if not (run / loop.BEST).is_file():
         raise NotProven(run, "no evaluated weights", loop.BEST, "let the training reach its first evaluation")
     tensors, note = loop.read_tensors(run / loop.BEST)
-    load_weights(spec, tensors, run / loop.BEST)
+    load(spec, tensors, run / loop.BEST)
     weights = save(tensors, {"model": spec.name, "step": str(note["step"])})
     rows = [json.loads(row) for row in (run / loop.METRICS).read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if row["step"] <= note["step"]]
-    losses = [(row["step"], row["loss"]) for row in rows if "loss" in row]
+    losses = [{key: row[key] for key in ("step", "loss", "rate")} for row in rows if "loss" in row]
     training = Training(
         model=spec.name,
         weights=digest_bytes(weights),
@@ -71,21 +103,8 @@ def publish(run: Path, model: Path) -> Training:
         seconds=note["seconds"],
         torch=torch.__version__,
         figures=note["figures"],
-        facts={key: value for key, value in note.items() if isinstance(value, int)},
-        losses=tuple(losses[:: max(1, len(losses) // 100)]),
-        exams=tuple({k: v for k, v in row.items() if k != "rate"} for row in rows if "score" in row),
+        facts={key: value for key, value in note.items() if isinstance(value, int) and key not in Training.model_fields},
+        losses=tuple(losses[:: 1 + len(losses) // CURVE_POINTS]),
+        exams=tuple(row for row in rows if "score" in row),
     )
-    write_atomic(model / WEIGHTS_FILE, weights)
-    training.save(model / TRAINING_FILE)
-    return training
-
-
-def load_weights(spec: ModelSpec, tensors: dict[str, torch.Tensor], subject: Path) -> torch.nn.Module:
-    """The spec's network with `tensors` in it. Raises `BadInput` when names or shapes differ."""
-    network = build(spec)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        found = " ".join(str(error).split())[:200]
-        raise BadInput(subject, found, f"the weights of {spec.name}", "train again, or correct model.toml") from None
-    return network.eval()
+    return training, weights

@@ -1,12 +1,14 @@
 """The two networks: plain convolutions, BatchNorm, ReLU; nothing that quantizes or exports badly."""
 
+from itertools import pairwise
+from pathlib import Path
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ocr_ops.core.errors import BadRecord
+from ocr_ops.core.errors import BadInput, BadRecord
 from ocr_ops.core.spec import ModelSpec
 
 Size = int | tuple[int, int]
@@ -22,7 +24,7 @@ def convolution(inputs: int, outputs: int, kernel: Size = 3, stride: Size = 1) -
     )
 
 
-class Residual(nn.Module):
+class Residual(nn.Module):  # type: ignore[misc] (torch is untyped here)
     """`relu(x + conv(conv(x)))` of equal width."""
 
     def __init__(self, width: int, kernel: Size = 3) -> None:
@@ -34,7 +36,7 @@ class Residual(nn.Module):
         return functional.relu(x + cast(Tensor, self.second(self.first(x))))
 
 
-class Recogniser(nn.Module):
+class Recogniser(nn.Module):  # type: ignore[misc] (torch is untyped here)
     """A line reader trained by CTC: float32 (N, 1, 32, W) -> logits (N, W / 4, classes), class 0 the blank.
 
     Rows of text are squeezed 32 -> 16 -> 8 -> 4 -> 2 -> 1 while columns keep one step in four pixels, then two
@@ -62,7 +64,7 @@ class Recogniser(nn.Module):
         return cast(Tensor, self.classifier(self.context(steps))).squeeze(2).transpose(1, 2)
 
 
-class Detector(nn.Module):
+class Detector(nn.Module):  # type: ignore[misc] (torch is untyped here)
     """A DB text detector: float32 (N, 1, H, W), sides multiples of 32 -> sigmoid map (N, 1, H / 2, W / 2).
 
     The map is high on text lines shrunk towards their centre lines (see `targets.shrink`). The threshold map of DB
@@ -72,8 +74,7 @@ class Detector(nn.Module):
     def __init__(self, widths: tuple[int, int, int, int, int], pyramid: int, head: int) -> None:
         super().__init__()
         self.stem = convolution(1, widths[0], 3, 2)
-        pairs = zip(widths[:-1], widths[1:], strict=True)
-        self.stages = nn.ModuleList(nn.Sequential(convolution(i, o, 3, 2), Residual(o)) for i, o in pairs)
+        self.stages = nn.ModuleList(nn.Sequential(convolution(i, o, 3, 2), Residual(o)) for i, o in pairwise(widths))
         self.laterals = nn.ModuleList(nn.Conv2d(width, pyramid, 1) for width in widths[1:])
         self.smooth = convolution(pyramid, pyramid)
         self.head = convolution(pyramid, head)
@@ -115,3 +116,15 @@ def build(spec: ModelSpec) -> Recogniser | Detector:
     except (TypeError, ValueError) as error:
         raise BadRecord(spec.name, f"[network] {error}", "settings of the network", "correct model.toml") from None
     raise BadRecord(spec.name, f"kind {kind!r} for {spec.task}", "ctc or db", "correct [network] in model.toml")
+
+
+def load(spec: ModelSpec, tensors: dict[str, Tensor], subject: Path) -> Recogniser | Detector:
+    """The spec's network with `tensors` in it, for inference. Raises `BadInput` when names or shapes differ."""
+    network = build(spec)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        found = " ".join(str(error).split())[:200]
+        raise BadInput(subject, found, f"the weights of {spec.name}", "train again, or correct model.toml") from None
+    network.eval()
+    return network

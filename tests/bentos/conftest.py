@@ -1,7 +1,14 @@
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+with warnings.catch_warnings():
+    # BentoML uses a deprecated part of pathspec while it is imported; in tests a warning is an error.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import _bentoml_impl.client  # noqa: F401
+    import bentoml  # noqa: F401
 
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace

@@ -65,6 +65,23 @@ def test_a_short_word_takes_the_direction_of_the_page() -> None:
     assert np.degrees(np.arctan2(sides[:, 1], sides[:, 0])) == pytest.approx(5, abs=0.5)
 
 
+def test_vertical_text_begins_at_the_top_right() -> None:
+    """A column of text among lines is turned; a lone narrow character, as tall as the lines, is not."""
+    lines = [(220.0, 60.0 + 40 * i, 300.0, 24.0, 0.0) for i in range(4)]
+    column, one = (500.0, 200.0, 24.0, 200.0, 0.0), (420.0, 60.0, 11.0, 24.0, 0.0)
+    found = polygons(probability_map([*lines, column, one]), WIDTH, HEIGHT)
+    assert np.abs(found - np.roll(rectangle(*column), -1, axis=0)).max(axis=(1, 2)).min() < 3
+    assert np.abs(found - rectangle(*one)).max(axis=(1, 2)).min() < 3
+
+
+def test_a_page_on_its_side_is_read_downwards() -> None:
+    """All its lines are columns then."""
+    boxes = [(60.0 + 40 * i, 220.0, 20.0, 300.0, 0.0) for i in range(6)]
+    found = polygons(probability_map(boxes), WIDTH, HEIGHT)
+    assert len(found) == 6
+    assert (found[:, 1, 1] - found[:, 0, 1] > 290).all()
+
+
 def test_faint_and_tiny_regions_are_no_text() -> None:
     """A region must be sure on the whole, and larger than a speck."""
     faint = probability_map([(300, 200, 200, 20, 0)]) * 0.4

@@ -67,6 +67,22 @@ def test_a_bent_row_stays_one() -> None:
     assert [line.text for line in found.lines] == ["w0 w1 w2 w3 w4 w5 w6"]
 
 
+def test_text_across_the_lines_stands_alone() -> None:
+    """A column of text beside three rows joins none of them."""
+    column = np.roll(box(700, 100, 20, 200), -1, axis=0)
+    rows = [(box(100, 100 + 40 * i, 300), f"row{i}") for i in range(4)]
+    found = page([*rows, (column, "down")])
+    assert sorted(line.text for line in found.lines) == ["down", "row0", "row1", "row2", "row3"]
+    (down,) = (line for line in found.lines if line.text == "down")
+    assert down.polygon[0] == (720, 100)
+
+
+def test_a_page_on_its_side_has_its_lines_in_order() -> None:
+    """When all text runs downwards, lines go from right to left."""
+    columns = [(np.roll(box(600 - 40 * i, 100, 20, 300), -1, axis=0), f"line{i}") for i in range(4)]
+    assert page(columns).text == "line0\nline1\nline2\nline3"
+
+
 def test_pieces_without_text_are_dropped() -> None:
     """A page of none is a page without lines."""
     assert page([]).lines == ()
