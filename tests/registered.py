@@ -20,7 +20,7 @@ ENVIRONMENT = Environment(cpu="test", isa=(), cores=2, system="test", packages={
 def model_folder(folder: Path, task: Task, seed: int = 0) -> Path:
     """A training output; another `seed`, other weights."""
     folder.mkdir(parents=True)
-    save_file({"weight": np.arange(seed, seed + 4, dtype=np.float32)}, folder / "weights.safetensors")
+    save_file({task: np.arange(seed, seed + 4, dtype=np.float32)}, folder / "weights.safetensors")
     charset = f'charset = "{CHARSET}"' if task == "recognition" else ""
     (folder / "model.toml").write_text(
         f"""\

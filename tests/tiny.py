@@ -79,8 +79,8 @@ def build_bundle(folder: Path, task: Task, **changes: object) -> ModelBundle:
 
 
 def _detector() -> onnx.ModelProto:
-    """Anything darker than paper, closed to a block a line, less a quarter of a line's height all round, halved."""
-    closing, eating = 31, LINE // 2 + 1
+    """Anything darker than paper, closed to a block a line, less a quarter of its height all round, halved."""
+    closing, eating = 31, LINE // 2 - 1  # regions come with their outline
     nodes = [
         helper.make_node("Neg", ["x"], ["ink"]),
         _pool("MaxPool", "ink", "closed", (1, closing), (1, 1)),

@@ -116,15 +116,15 @@ def _gamma(value: float) -> Gray:
     return ((np.arange(256) / 255.0) ** value * 255.0).astype(np.uint8)
 
 
-def reframe(rng: Rng, image: Gray, amount: float) -> Gray:
-    """A crop taken badly: each side moved in or out by up to `amount` of the height, edges repeated outwards."""
+def reframe(rng: Rng, image: Gray, inwards: float, outwards: float) -> Gray:
+    """A crop taken badly: each side moved by up to these shares of the height, edges repeated outwards."""
     height = image.shape[0]
-    moves = rng.uniform(-0.5, 1.0, 4) * amount * height
+    moves = rng.uniform(-inwards, outwards, 4) * height
     top, bottom, left, right = (round(float(move)) for move in moves)
     left, right = max(left, -2), max(right, -2)  # cutting letters off would make the label a lie
     image = image[max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : image.shape[1] - max(-right, 0)]
-    outwards = (max(top, 0), max(bottom, 0), max(left, 0), max(right, 0))
-    return _bytes(cv2.copyMakeBorder(image, *outwards, cv2.BORDER_REPLICATE)) if any(outwards) else image
+    added = (max(top, 0), max(bottom, 0), max(left, 0), max(right, 0))
+    return _bytes(cv2.copyMakeBorder(image, *added, cv2.BORDER_REPLICATE)) if any(added) else image
 
 
 def warp(rng: Rng, image: Gray, border: int) -> Gray:

@@ -11,7 +11,7 @@ from ocr_ops.core.errors import GateFailed, NotProven
 from ocr_ops.core.record import write_atomic
 from ocr_ops.monitor.dashboard import dashboard_json
 from ocr_ops.monitor.rules import JOB, groups
-from ocr_ops.monitor.scenarios import scenarios
+from ocr_ops.monitor.scenarios import EVALUATED, scenarios
 from ocr_ops.monitor.slo import SloFile
 
 RULES_FILE = "rules/ocr.rules.yml"
@@ -73,7 +73,9 @@ def _files(slo: SloFile) -> dict[str, str]:
     rules = {"groups": [group.as_yaml() for group in rule_groups]}
     tests = {
         "rule_files": [Path(RULES_FILE).name],
-        "evaluation_interval": "1m",
+        "evaluation_interval": f"{EVALUATED}m",
+        # Else promtool evaluates groups in random order, and alerts may look before there is anything to see.
+        "group_eval_order": [group.name for group in rule_groups],
         "tests": [history.as_yaml() for history in histories],
     }
     return {

@@ -12,6 +12,9 @@ from ocr_ops.monitor.slo import SloFile
 PER_MINUTE = 1000
 """Events a minute in every history with traffic."""
 
+EVALUATED = 60
+"""Minutes between evaluations; every history is a multiple of it. Finer takes promtool minutes over three days."""
+
 Phase = tuple[float, int]
 """A bad share, and for how many minutes."""
 
@@ -64,13 +67,13 @@ def _burn_scenarios(slo: SloFile) -> list[Scenario]:
         fast, slow = burns[0], burns[-1]
         high, low = fast.threshold(indicator.objective), slow.threshold(indicator.objective)
         span = 60 * slow.long_hours
-        sudden = ceil(1.1 * high * 60 * fast.long_hours) + fast.short_minutes
-        step = 1 if alert.severity == "page" else 10
+        sudden = EVALUATED * ceil(1.1 * high * 60 * fast.long_hours / EVALUATED)
+        step = 1 if alert.severity == "page" else 30
         histories: tuple[tuple[str, bool, list[Phase]], ...] = (
             ("a share just above the limit", True, [(low * 1.05, span)]),
             ("a share just below the limit", False, [(low * 0.95, span)]),
             ("total failure after long health", True, [(0.0, span), (1.0, sudden)]),
-            ("failure that is over", False, [(min(1.0, high * 1.05), span), (0.0, slow.short_minutes + 10)]),
+            ("failure that is over", False, [(min(1.0, high * 1.05), span), (0.0, slow.short_minutes + 60)]),
             ("nothing but good events", False, [(0.0, span)]),
         )
         for title, fires, phases in histories:
@@ -86,11 +89,11 @@ def _history(slo: SloFile, name: str, phases: Sequence[Phase], step: int) -> dic
     """The counters behind an indicator, one sample every `step` minutes, as its bad share goes through `phases`."""
 
     def counter(shares: Sequence[float]) -> str:
-        parts, value = [], 0.0
+        parts, value = ["0"], 0.0
         for share, (_, length) in zip(shares, phases, strict=True):
-            increment = share * PER_MINUTE * step
-            parts.append(f"{value:.3f}+{increment:.3f}x{length // step}")
-            value += increment * (length // step + 1)  # `a+bxn` are n + 1 samples
+            rise, count = share * PER_MINUTE * step, length // step
+            parts.append(f"{value + rise:.3f}+{rise:.3f}x{count - 1}")  # `a+bxn` are n + 1 samples
+            value += rise * count
         return " ".join(parts)
 
     bad = counter([share for share, _ in phases])
@@ -119,39 +122,39 @@ def _health_scenarios(slo: SloFile) -> list[Scenario]:
     def scene(
         name: str, title: str, series: Mapping[str, str], *, fires: bool, slo: str | None = None, **labels: str
     ) -> Scenario:
-        return Scenario(title, alerts[name, slo], fires, series, 30, labels=labels)
+        return Scenario(title, alerts[name, slo], fires, series, 3 * EVALUATED, labels=labels)
 
-    answered = {requests: "0+9x40", metrics.LINES: "0+90x40"}
+    answered = {requests: "0+9x190", metrics.LINES: "0+90x190"}
     measured = {
-        f"{metrics.REQUEST_SECONDS}_{part}": "0+9x40"
+        f"{metrics.REQUEST_SECONDS}_{part}": "0+9x190"
         for part in ("count", f'bucket{{le="{edge(slo.latency.seconds)}"}}')
     }
     read = {
-        f"{metrics.LINE_CONFIDENCE}_{part}": "0+90x40"
+        f"{metrics.LINE_CONFIDENCE}_{part}": "0+90x190"
         for part in ("count", f'bucket{{le="{edge(slo.confidence.above)}"}}')
     }
     return [
-        scene("OcrTargetDown", "down for minutes", {up: "1x20 0x20"}, fires=True, **down),
-        scene("OcrTargetDown", "up", {up: "1x40"}, fires=False),
-        scene("OcrTargetDown", "one scrape missed", {up: "1x29 0x10"}, fires=False),
+        scene("OcrTargetDown", "down for minutes", {up: "1x90 0x100"}, fires=True, **down),
+        scene("OcrTargetDown", "up", {up: "1x190"}, fires=False),
+        scene("OcrTargetDown", "one scrape missed", {up: "1x179 0x10"}, fires=False),
         scene("OcrNoTarget", "no target at all", {}, fires=True, job=JOB),
-        scene("OcrNoTarget", "a target, though down", {up: "0x40"}, fires=False),
+        scene("OcrNoTarget", "a target, though down", {up: "0x190"}, fires=False),
         scene("OcrAbsent", "no metrics at all", {}, fires=True),
-        scene("OcrAbsent", "metrics that vanished", {release("x", "a"): "1x10 _x30"}, fires=True),
-        scene("OcrAbsent", "served, without traffic", {release("x", "a"): "1x40"}, fires=False),
-        scene("OcrStuck", "documents wait", {waiting: "3x40", requests: "50x40"}, fires=True),
-        scene("OcrStuck", "none was ever answered", {waiting: "3x40"}, fires=True),
-        scene("OcrStuck", "busy", {waiting: "3x40", requests: "0+9x40"}, fires=False),
-        scene("OcrStuck", "idle", {waiting: "0x40", requests: "50x40"}, fires=False),
-        scene("OcrReleaseMismatch", "two", {release("x", "a"): "1x40", release("y", "b"): "1x40"}, fires=True),
-        scene("OcrReleaseMismatch", "one", {release("x", "a"): "1x40", release("x", "b"): "1x40"}, fires=False),
+        scene("OcrAbsent", "metrics that vanished", {release("x", "a"): "1x60 _x130"}, fires=True),
+        scene("OcrAbsent", "served, without traffic", {release("x", "a"): "1x190"}, fires=False),
+        scene("OcrStuck", "documents wait", {waiting: "3x190", requests: "50x190"}, fires=True),
+        scene("OcrStuck", "none was ever answered", {waiting: "3x190"}, fires=True),
+        scene("OcrStuck", "busy", {waiting: "3x190", requests: "0+9x190"}, fires=False),
+        scene("OcrStuck", "idle", {waiting: "0x190", requests: "50x190"}, fires=False),
+        scene("OcrReleaseMismatch", "two", {release("x", "a"): "1x190", release("y", "b"): "1x190"}, fires=True),
+        scene("OcrReleaseMismatch", "one", {release("x", "a"): "1x190", release("x", "b"): "1x190"}, fires=False),
         scene(
-            "OcrReleaseMismatch", "roll-out", {release("x", "a"): "1x20", release("y", "a"): "_x18 1x20"}, fires=False
+            "OcrReleaseMismatch", "roll-out", {release("x", "a"): "1x179", release("y", "a"): "_x170 1x20"}, fires=False
         ),
-        scene("OcrModelMismatch", "two", {model("x"): "1x40", model("y"): "1x40"}, fires=True, task="detection"),
-        scene("OcrModelMismatch", "one", {model("x"): "1x40"}, fires=False),
+        scene("OcrModelMismatch", "two", {model("x"): "1x190", model("y"): "1x190"}, fires=True, task="detection"),
+        scene("OcrModelMismatch", "one", {model("x"): "1x190"}, fires=False),
         scene("OcrUnmeasured", "no durations", answered | read, fires=True, slo="latency"),
         scene("OcrUnmeasured", "no confidences", answered | measured, fires=True, slo="confidence"),
         scene("OcrUnmeasured", "all measured", answered | measured | read, fires=False, slo="latency"),
-        scene("OcrUnmeasured", "no traffic", {requests: "50x40"}, fires=False, slo="latency"),
+        scene("OcrUnmeasured", "no traffic", {requests: "50x190"}, fires=False, slo="latency"),
     ]

@@ -5,6 +5,7 @@ MLflow takes seconds to import: it is imported when somebody connects, and not b
 
 import logging
 import os
+import re
 import socket
 import time
 import warnings
@@ -28,6 +29,8 @@ _SETTINGS = {
 }
 _FIRST_WORD = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "8"}
 """For the first request: that a server is away is told within ten seconds."""
+
+_NO_ALIAS = re.compile(r"^(INVALID_PARAMETER_VALUE: )?Registered model alias .* not found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def save_pyfunc(path: Path, *, loader: str, data: Path, code: Path, requirements
 
 
 def download(uri: str, client: Client, to: Path) -> Path:
-    """An artifact folder, copied into the folder `to`. `OSError` when it is not there."""
+    """An artifact folder, copied into the folder `to`. `OSError` or `UnknownModel` when it is not there."""
     with translated(client.uri):
         from mlflow.artifacts import download_artifacts  # noqa: PLC0415 (seconds)
 
@@ -108,7 +111,7 @@ def translated(uri: str) -> Iterator[None]:
             yield
         except MlflowException as error:
             # Of an alias nobody set, MLflow says that it is an invalid parameter.
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or "alias" in str(error):
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST" or _NO_ALIAS.search(str(error)):
                 remedy = "see what is registered with `ocr-ops history` or in the MLflow UI"
                 raise UnknownModel(_shown(uri), _line(error), "something registered", remedy) from None
             raise _away(uri, _line(error)) from None

@@ -212,7 +212,7 @@ class Registry:
             source = self.client.get_model_version_download_uri(made.name, str(made.version))
             try:
                 fetched = download(f"{source.rstrip('/')}/data/release", self.client, Path(folder))
-            except OSError as error:
+            except (OSError, UnknownModel) as error:
                 raise CorruptBundle(made, f"no files ({error})", made.digest or "a release", remedy) from None
             release = Release.open(fetched)
             if release.digest != made.digest:

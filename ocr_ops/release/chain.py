@@ -26,10 +26,10 @@ from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.monitor.generate import generate
 from ocr_ops.monitor.slo import SloFile
 from ocr_ops.optimize.quantize import quantize
-from ocr_ops.registry import RELEASE_MODEL, ModelVersion, Registry
+from ocr_ops.registry import ModelVersion, Registry
 from ocr_ops.release.gate import gate
 from ocr_ops.release.package import Package, package
-from ocr_ops.release.promote import promote
+from ocr_ops.release.promote import MODEL, promote
 from ocr_ops.release.server import serve
 from ocr_ops.release.signing import issue_receipt
 
@@ -232,10 +232,10 @@ def packaged(registry: Registry, made: Release, workspace: Workspace) -> tuple[P
 
 def candidate(registry: Registry, workspace: Workspace) -> Release:
     """The release that the `candidate` alias names."""
-    version = registry.alias(RELEASE_MODEL, "candidate")
+    version = registry.alias(MODEL, "candidate")
     if version is None:
         remedy = "run `ocr-ops package`, or name a release folder"
-        raise UnknownModel(f"{RELEASE_MODEL}@candidate", "no version bears this alias", "a packaged release", remedy)
+        raise UnknownModel(f"{MODEL}@candidate", "no version bears this alias", "a packaged release", remedy)
     folder = workspace.releases / short(version.digest)
     return Release.open(folder) if folder.is_dir() else registry.fetch_release(version, folder)
 
@@ -243,7 +243,7 @@ def candidate(registry: Registry, workspace: Workspace) -> Release:
 def receipt(registry: Registry, made: Release, load: Report, policy: Policy, workspace: Workspace) -> tuple[Path, str]:
     """Signs what the reports show, passed or not, and tells the registry; its path and digest."""
     envelope, path = issue_receipt(made, evidence(made, workspace), policy, workspace)
-    registry.tag_gate(registry.find(RELEASE_MODEL, made.digest), load.verdict, load, envelope.digest)
+    registry.tag_gate(registry.find(MODEL, made.digest), load.verdict, load, envelope.digest)
     return path, envelope.digest
 
 

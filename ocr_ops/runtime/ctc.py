@@ -48,8 +48,10 @@ def decode(logits: NDArray[np.float32], charset: str) -> Decoded:
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     if not len(starts):
         return Decoded("", (), ())
-    # Softmax at the maximum alone: exp(0) over the sum of exp(x - max).
-    peak = 1 / np.exp(logits - logits.max(axis=1, keepdims=True)).sum(axis=1)
+    # Softmax at the maximum alone: exp(0) over the sum of exp(x - max). Blanks need none.
+    peak = np.zeros(len(best), np.float32)
+    marked = logits[best != BLANK]
+    peak[best != BLANK] = 1 / np.exp(marked - marked.max(axis=1, keepdims=True)).sum(axis=1)
     certainty = np.maximum.reduceat(peak, starts)
     centres = (starts + np.append(starts[1:], len(best))) / 2
     seen = best[starts] != BLANK

@@ -17,6 +17,8 @@ GROWTH = 0.5
 """How far each side of a region moves out, in its own thickness. Training regions are text boxes with each side
 moved in by a quarter of the box's height h, so a region h / 2 thick gives back h. (DB's shrinkage, A (1 - r^2) / L
 of Liao et al., AAAI 2020, leaves a long line a sixth of its height: any error would grow back sixfold.)"""
+RIM = 0.5
+"""Pixels of the map that a region is too large by, all round: training draws regions with their outlines."""
 THRESHOLD = 0.3
 MIN_SCORE = 0.5
 MIN_AREA = 4
@@ -162,6 +164,7 @@ def _shrunk_rectangles(
     level = width >= height
     length, extent = np.maximum(width, height), np.minimum(width, height)
     thickness = np.maximum(np.minimum(mass / length, extent), extent - 1.5)  # a curved one keeps its extent
+    length, thickness = (np.maximum(side - 2 * RIM, 0.5) for side in (length, thickness))
     # Mid-way along the text, at the centre of mass across it.
     shift_along = np.where(level, (first + last) / 2, 0)
     shift_across = np.where(level, 0, (top + bottom) / 2)

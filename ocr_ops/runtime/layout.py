@@ -1,6 +1,6 @@
 """Layout: pieces of text as they were found, put together as a page of lines in reading order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ocr_ops.core.reading import Line, Page, Polygon, Word
 from ocr_ops.runtime.ctc import Decoded
-from ocr_ops.runtime.recognition import part_of
+from ocr_ops.runtime.recognition import parts_of
 
 ROW_OVERLAP = 0.5
 """Share of the lower one's height by which two neighbours of one row overlap."""
@@ -81,9 +81,10 @@ def _rows(segments: list[_Segment]) -> list[list[_Segment]]:
     """Segments grouped to rows, top to bottom, each from left to right."""
     rows: list[list[_Segment]] = []
     for segment in sorted(segments, key=lambda s: s.top + s.bottom):
-        row = None if segment.vertical else max(rows, key=lambda row: _fit(row, segment), default=None)
-        if row is not None and _fit(row, segment) >= ROW_OVERLAP:
-            row.append(segment)
+        near = [] if segment.vertical else [row for row in rows if any(s.bottom > segment.top for s in row)]
+        fits = [_fit(row, segment) for row in near]
+        if fits and max(fits) >= ROW_OVERLAP:
+            near[fits.index(max(fits))].append(segment)
         else:
             rows.append([segment])
     rows.sort(key=lambda row: sum(s.top + s.bottom for s in row) / len(row))
@@ -106,15 +107,7 @@ def _fit(row: list[_Segment], segment: _Segment) -> float:
 
 
 def _line(row: list[_Segment], turn: NDArray[np.float64], width: int, height: int) -> Line:
-    words = tuple(
-        Word(
-            text=word.text,
-            confidence=word.confidence,
-            polygon=_polygon(part_of(s.polygon, word.spans[0][0], word.spans[-1][1]), width, height),
-        )
-        for s in row
-        for word in s.decoded.words
-    )
+    words = tuple(word for segment in row for word in _words(segment, width, height))
     corners = row[0].polygon.astype(np.float64)
     if len(row) > 1:
         level = np.concatenate([s.polygon for s in row]) @ turn
@@ -129,7 +122,13 @@ def _line(row: list[_Segment], turn: NDArray[np.float64], width: int, height: in
     )
 
 
-def _polygon(corners: NDArray[np.floating], width: int, height: int) -> Polygon:
+def _words(segment: _Segment, width: int, height: int) -> Iterator[Word]:
+    words = segment.decoded.words
+    shares = np.array([(word.spans[0][0], word.spans[-1][1]) for word in words])
+    for word, corners in zip(words, parts_of(segment.polygon, shares), strict=True):
+        yield Word(text=word.text, confidence=word.confidence, polygon=_polygon(corners, width, height))
+
+
+def _polygon(corners: NDArray[np.float64], width: int, height: int) -> Polygon:
     """Corners (4, 2) inside the page, to a tenth of a pixel."""
-    inside = np.clip(np.round(corners.astype(np.float64), 1), 0, [width, height])
-    return tuple((x, y) for x, y in inside.tolist())
+    return tuple((round(min(max(x, 0.0), width), 1), round(min(max(y, 0.0), height), 1)) for x, y in corners.tolist())

@@ -26,14 +26,14 @@ OVERSAMPLING = 4
 """A crop is cut out at no more than so many times its final height."""
 
 
-def part_of(polygon: NDArray[np.float32], start: float, end: float) -> NDArray[np.float32]:
-    """The part (4, 2) of a polygon between two shares of its crop's width, as `Decoded.spans` has them."""
+def parts_of(polygon: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Parts (N, 4, 2) of a polygon (4, 2), each between two shares (N, 2) of its crop's width: `Decoded.spans`."""
     width, height = _sides(polygon)
     margin = MARGIN_X * height
-    a, b = (min(max((share * (width + 2 * margin) - margin) / max(width, 1e-6), 0), 1) for share in (start, end))
-    left_top, right_top, right_bottom, left_bottom = polygon
-    top, bottom = right_top - left_top, right_bottom - left_bottom
-    return np.array([left_top + a * top, left_top + b * top, left_bottom + b * bottom, left_bottom + a * bottom])
+    inside = np.clip((shares * (width + 2 * margin) - margin) / max(width, 1e-6), 0, 1)
+    top = polygon[0] + inside[:, :, None] * (polygon[1] - polygon[0])
+    bottom = polygon[3] + inside[:, :, None] * (polygon[2] - polygon[3])
+    return np.concatenate([top, bottom[:, ::-1]], axis=1)
 
 
 def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:

@@ -103,7 +103,9 @@ def describe(run: Path, spec: ModelSpec) -> tuple[Training, bytes]:
         seconds=note["seconds"],
         torch=torch.__version__,
         figures=note["figures"],
-        facts={key: value for key, value in note.items() if isinstance(value, int) and key not in Training.model_fields},
+        facts={
+            key: value for key, value in note.items() if isinstance(value, int) and key not in Training.model_fields
+        },
         losses=tuple(losses[:: 1 + len(losses) // CURVE_POINTS]),
         exams=tuple(row for row in rows if "score" in row),
     )

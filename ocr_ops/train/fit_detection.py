@@ -1,7 +1,7 @@
 """Trains the detector: crops of rendered pages, turned, scaled and worn."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from ocr_ops.core.spec import ModelSpec
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_pages import PageRenderer, RenderedPage, page_digest
 from ocr_ops.data.render_text import CHARSET
+from ocr_ops.runtime.detection import polygons
 from ocr_ops.train import loop, targets
 from ocr_ops.train.fit_recognition import read_crops
 from ocr_ops.train.networks import Detector, build
@@ -23,7 +24,7 @@ Floats = NDArray[np.float32]
 
 
 def view(rng: np.random.Generator, page: RenderedPage, side: int, strength: float) -> tuple[Gray, Floats]:
-    """A square look at `page`: uint8 (side, side), scaled 0.65 to 1.7, turned up to 5 degrees, worn; and its segments."""
+    """A square look at `page`: uint8 (side, side), scaled 0.65 to 1.7, turned by up to 5 degrees; and its segments."""
     height, width = page.image.shape
     quads = np.array([segment.polygon for segment in page.segments], np.float32).reshape(-1, 4, 2)
     scale = float(np.exp(rng.uniform(np.log(0.65), np.log(1.7))))
@@ -46,27 +47,6 @@ def view(rng: np.random.Generator, page: RenderedPage, side: int, strength: floa
     return image, quads[inside]
 
 
-def boxes(probability: Floats, threshold: float = 0.3, least: float = 0.5) -> Floats:
-    """Segments of a map (H / 2, W / 2): quads (N, 4, 2) in input pixels, as the serving code finds them."""
-    binary = (probability > threshold).astype(np.uint8)
-    contours, _ = cv2.findContours(binary, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    found = []
-    for contour in contours:
-        x, y, width, height = cv2.boundingRect(contour)
-        inside = binary[y : y + height, x : x + width] > 0
-        if probability[y : y + height, x : x + width][inside].mean() < least:
-            continue
-        (cx, cy), (w, h), angle = cv2.minAreaRect(contour)
-        w, h = max(w, 1.0), max(h, 1.0)
-        if w < h:
-            w, h, angle = h, w, angle - 90
-        corners = cv2.boxPoints(
-            ((cx * 2 + 0.5, cy * 2 + 0.5), (2 * (w + h), 4 * h), angle % 180 if angle % 180 < 90 else angle % 180 - 180)
-        )
-        found.append(np.roll(corners, -1, axis=0))
-    return np.array(found, np.float32).reshape(-1, 4, 2)
-
-
 class DetectionLesson:
     """Views of freshly drawn pages, DB's losses, and an exam of held-out fonts.
 
@@ -76,14 +56,11 @@ class DetectionLesson:
     batches_per_pool = 8
 
     def __init__(self, spec: ModelSpec, real: Path | None = None, exam_views: int = 32) -> None:
-        recipe = spec.recipe
-        self.seed, self.batch, self.crop = (int(str(recipe[key])) for key in ("seed", "batch", "crop"))
-        self.strength = float(str(recipe.get("strength", 1.0)))
+        self.seed, self.batch, self.crop = (int(loop.setting(spec, key)) for key in ("seed", "batch", "crop"))
+        self.strength = loop.setting(spec, "strength", 1.0)
         self.spec = spec
         torch.manual_seed(self.seed)
-        network = build(spec)
-        assert isinstance(network, Detector)
-        self.network: Detector = network
+        self.network = cast(Detector, build(spec))
         crops, held = read_crops(real, CHARSET) if real else ([], [])
         self.renderer = PageRenderer(CHARSET, "train", [crop.image for crop in crops])
         examiner = PageRenderer(CHARSET, "validation", [crop.image for crop in held])
@@ -102,7 +79,7 @@ class DetectionLesson:
         }
 
     def pool(self, index: int) -> list[loop.Batch]:
-        views = []
+        views: list[tuple[Gray, Floats]] = []
         count = self.batch * self.batches_per_pool
         while len(views) < count:
             rng = np.random.default_rng((self.seed, 0, index, len(views)))
@@ -125,7 +102,7 @@ class DetectionLesson:
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(self, batch: loop.Batch) -> Tensor:
-        """Balanced cross-entropy and dice on the kernel, dice on DB's differentiable binarisation, L1 on its threshold."""
+        """Balanced cross-entropy and dice on the kernel, dice on DB's soft binarisation, L1 on its threshold."""
         logits, edge = (out.float() for out in self.network.forward_training(self._input(batch["image"])))
         kernel, mask, threshold, band = batch["maps"].split(1, 1)
         probability, level = torch.sigmoid(logits), torch.sigmoid(edge)
@@ -138,21 +115,26 @@ class DetectionLesson:
     def _found(self, image: Gray) -> Floats:
         device = next(self.network.parameters()).device
         x = self._input(torch.from_numpy(image)[None, None].to(device))
-        return boxes(self.network(x)[0, 0].float().cpu().numpy())
+        return polygons(self.network(x)[0, 0].float().cpu().numpy(), image.shape[1], image.shape[0])
 
     def evaluate(self) -> dict[str, float]:
-        """Precision, recall and their harmonic mean at an IoU of 0.5, over segments that are whole in the view."""
+        """Precision, recall and their harmonic mean at an IoU of 0.5, found by the serving code.
+
+        Segments that leave the view or are lower than 6 px are neither scored nor missed.
+        """
         hits = found_count = true_count = 0
         for image, quads in self.exam:
             found = self._found(image)
-            whole = (quads.min((1, 2)) >= 0) & (quads.max((1, 2)) < self.crop) & (targets.heights(quads) >= 6)
-            edge = (found.min((1, 2)) < 4) | (found.max((1, 2)) > self.crop - 4) if len(found) else np.zeros(0, bool)
-            hits += targets.matches(found, quads[whole])
-            found_count += int((~edge).sum()) + targets.matches(found[edge], quads[whole])
+            whole = (quads >= 0).all((1, 2)) & (quads < self.crop).all((1, 2)) & (targets.heights(quads) >= 6)
+            cut = np.asarray((found < 4).any((1, 2)) | (found > self.crop - 4).any((1, 2)))
+            pairs = targets.matches(found, quads)
+            good = sum(bool(whole[j]) for _, j in pairs)
+            hits += good
+            cut[[i for i, _ in pairs]] = False
+            found_count += len(found) - (len(pairs) - good) - int(cut.sum())
             true_count += int(whole.sum())
         precision, recall = hits / max(1, found_count), hits / max(1, true_count)
-        precision = min(1.0, precision)
-        hmean = 2 * precision * recall / max(1e-9, precision + recall)
+        hmean = 2 * hits / max(1, found_count + true_count)
         return {"precision": precision, "recall": recall, "hmean": hmean, "score": hmean}
 
     def picture(self) -> Gray:
@@ -160,7 +142,7 @@ class DetectionLesson:
         for image, _ in self.exam[:6]:
             tile = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
             for quad in self._found(image):
-                cv2.polylines(tile, [quad.astype(np.int32)], True, (0, 0, 255), 1)  # noqa: FBT003
+                cv2.polylines(tile, [quad.astype(np.int32)], True, (0, 0, 255), 1)
             tiles.append(tile)
         return np.vstack([np.hstack(tiles[:3]), np.hstack(tiles[3:6])]).astype(np.uint8)
 

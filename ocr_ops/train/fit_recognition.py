@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from torch.nn import functional
 
 from ocr_ops.core.errors import BadInput
 from ocr_ops.core.record import digest_bytes
+from ocr_ops.core.scores import edit_distance
 from ocr_ops.core.spec import ModelSpec
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_lines import LineRenderer, line_digest, to_height
+from ocr_ops.runtime.ctc import decode
 from ocr_ops.train import loop
 from ocr_ops.train.networks import build
 
@@ -61,24 +64,7 @@ def read_crops(folder: Path, charset: str) -> tuple[list[Crop], list[Crop]]:
 
 def feasible(text: str, steps: int) -> bool:
     """Whether CTC can write `text` in `steps`: equal neighbours need a blank between them."""
-    return 0 < len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False)) <= steps
-
-
-def best_path(logits: NDArray[np.float32], charset: str) -> str:
-    """Greedy CTC decoding of one line's logits (T, C): repeats merged, blanks (class 0) dropped."""
-    path = logits.argmax(1)
-    changed = np.concatenate(([True], path[1:] != path[:-1]))
-    return "".join(charset[c - 1] for c in path[changed & (path > 0)])
-
-
-def edits(found: str, expected: str) -> int:
-    """Levenshtein distance."""
-    row = list(range(len(expected) + 1))
-    for i, a in enumerate(found, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(expected, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
+    return 0 < len(text) + sum(a == b for a, b in pairwise(text)) <= steps
 
 
 class RecognitionLesson:
@@ -90,15 +76,14 @@ class RecognitionLesson:
     batches_per_pool = 8
 
     def __init__(self, spec: ModelSpec, real: Path | None = None, exam_lines: int = 400) -> None:
-        recipe = spec.recipe
         self.spec = spec
-        self.seed, self.batch, self.longest = (int(str(recipe[key])) for key in ("seed", "batch", "longest"))
-        strength = float(str(recipe.get("strength", 1.0)))
+        self.seed, self.batch, self.longest = (int(loop.setting(spec, key)) for key in ("seed", "batch", "longest"))
+        strength = loop.setting(spec, "strength", 1.0)
         torch.manual_seed(self.seed)
         self.network = build(spec)
         self.renderer = LineRenderer(spec.charset, "train", strength)
         self.real, held = read_crops(real, spec.charset) if real else ([], [])
-        self.real_share = float(str(recipe.get("real_share", 0.3))) if real else 0.0
+        self.real_share = loop.setting(spec, "real_share", 0.3) if real else 0.0
         examiner = LineRenderer(spec.charset, "validation")
         drawn = [examiner.line(np.random.default_rng((self.seed, 1, i)), self.longest) for i in range(exam_lines)]
         self.exam = {"synthetic": [Crop(image, text, folded=False) for image, text in drawn], "real": held}
@@ -145,11 +130,11 @@ class RecognitionLesson:
     def _real(self, rng: np.random.Generator) -> Crop:
         crop = self.real[int(rng.integers(len(self.real)))]
         image = crop.image
-        stretch = rng.uniform(0.8, 1.2)
+        stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.55, 1.6)
         if rng.random() < 0.5:
             image = cv2.resize(image, (max(4, round(image.shape[1] * stretch)), image.shape[0])).astype(np.uint8)
         if rng.random() < 0.5:
-            image = augment.reframe(rng, image, 0.1)
+            image = augment.reframe(rng, image, 0.12, 0.1)
         if rng.random() < 0.3:
             image = augment.warp(rng, image, int(np.median(image)))
         if rng.random() < 0.6:
@@ -203,7 +188,7 @@ class RecognitionLesson:
             for i, logits, steps in zip(
                 chosen, self.logits(batch["image"].to(device)).cpu().numpy(), batch["steps"], strict=True
             ):
-                texts[i] = best_path(logits[: int(steps)], self.spec.charset)
+                texts[i] = decode(logits[: int(steps)], self.spec.charset).text
         return texts
 
     def evaluate(self) -> dict[str, float]:
@@ -211,7 +196,9 @@ class RecognitionLesson:
         for name, crops in self.exam.items():
             if crops:
                 pairs = [(t.upper() if c.folded else t, c.text) for t, c in zip(self.read(crops), crops, strict=True)]
-                figures[f"{name}_cer"] = sum(edits(*pair) for pair in pairs) / sum(len(text) for _, text in pairs)
+                figures[f"{name}_cer"] = sum(edit_distance(*pair) for pair in pairs) / sum(
+                    len(text) for _, text in pairs
+                )
                 figures[f"{name}_exact"] = sum(a == b for a, b in pairs) / len(pairs)
         errors = [value for name, value in figures.items() if name.endswith("_cer")]
         return {**figures, "score": 1 - sum(errors) / len(errors)}

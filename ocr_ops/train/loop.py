@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ocr_ops.core.errors import BadInput, NotProven
+from ocr_ops.core.errors import BadInput, BadRecord, NotProven
 from ocr_ops.core.record import write_atomic
 from ocr_ops.core.spec import ModelSpec
 
@@ -29,6 +29,8 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 PICTURE = "samples.png"
+LOG_EVERY = 20
+"""Steps."""
 
 
 class Lesson(Protocol):
@@ -57,7 +59,8 @@ class Lesson(Protocol):
 @dataclass(frozen=True, slots=True)
 class Leg:
     """How long to go. The schedule ends after `horizon_minutes` of training if given, else after the recipe's steps;
-    this leg stops after `minutes` at the latest, and the next one resumes."""
+    this leg stops after `minutes` at the latest, and the next one resumes.
+    """
 
     folder: Path
     horizon_minutes: float | None = None
@@ -68,7 +71,9 @@ class Leg:
     device: str = "auto"
 
 
-class _Pools(Dataset[list[Batch]]):
+class _Pools(Dataset):  # type: ignore[misc]
+    """The lesson's pools by number, as torch's loader wants them."""
+
     def __init__(self, lesson: Lesson) -> None:
         self.lesson = lesson
 
@@ -77,12 +82,13 @@ class _Pools(Dataset[list[Batch]]):
         return self.lesson.pool(index)
 
 
-@dataclass(slots=True)
-class _State:
-    step: int = 0
-    seconds: float = 0.0
-    samples: int = 0
-    best: float = -math.inf
+def batches(lesson: Lesson, step: int, workers: int) -> Iterator[Batch]:
+    """The lesson's batches from number `step` on, drawn by `workers` processes (0: in this one)."""
+    first, skip = divmod(step, lesson.batches_per_pool)
+    loader = DataLoader(_Pools(lesson), batch_size=None, sampler=range(first, 2**31), num_workers=workers)
+    for pool in loader:
+        yield from pool[skip:]
+        skip = 0
 
 
 def pick_device(name: str) -> torch.device:
@@ -111,133 +117,166 @@ def one_cycle(progress: float) -> float:
     return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.04) / 0.96)))
 
 
+def setting(spec: ModelSpec, name: str, default: float | None = None) -> float:
+    """A number of the recipe. Raises `BadRecord` when it is missing or no number."""
+    value = spec.recipe.get(name, default)
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise BadRecord(spec.name, f"[recipe] {name} is {value!r}", "a number", "correct model.toml")
+
+
 def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
     """Trains one leg in `leg.folder`, resuming what is there; returns the last evaluation's figures.
 
     The folder gets `metrics.jsonl`, `checkpoint.safetensors` (all a next leg needs), `best.safetensors` (averaged
-    weights of the best score) and `samples.png`. Recipe: steps, learning_rate, weight_decay, ema, seed.
+    weights of the best score) and `samples.png`. Recipe: steps, learning_rate, weight_decay, ema.
     """
-    device, recipe = pick_device(leg.device), spec.recipe
-    precision = pick_precision(device)
-    network = lesson.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    decays = [p for p in network.parameters() if p.ndim > 1]
-    groups = [
-        {"params": decays, "weight_decay": float(str(recipe.get("weight_decay", 0.01)))},
-        {"params": [p for p in network.parameters() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    peak = float(str(recipe["learning_rate"]))
-    optimiser = torch.optim.AdamW(groups, lr=peak)
-    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    state = _resume(leg.folder, network, optimiser, average)
-    total_steps = int(str(recipe["steps"]))
-    if leg.horizon_minutes is None and state.step >= total_steps:
-        raise NotProven(leg.folder, f"{state.step} steps are done", "work left", "raise steps or remove the run folder")
-    print(f"{spec.name}: {device}, {precision}, from step {state.step}", file=sys.stderr)
-
-    def progress() -> float:
-        if leg.horizon_minutes is None:
-            return state.step / total_steps
-        return state.seconds / (60 * leg.horizon_minutes)
-
-    started = clock = evaluated = time.monotonic()
-    losses: list[Tensor] = []
+    course = _Course(lesson, spec, leg)
+    if course.progress >= 1:
+        found = f"{course.step} steps, {course.seconds / 60:.0f} minutes"
+        raise NotProven(leg.folder, f"{found} are done", "work left", "raise steps, or start fresh")
+    tqdm.write(f"{spec.name}: {course.device}, {course.precision}, from step {course.step}", file=sys.stderr)
+    started = examined = time.monotonic()
     figures: dict[str, float] = {}
-    bar = tqdm(total=100, desc=spec.name, unit="%", file=sys.stderr, mininterval=1 if sys.stderr.isatty() else 30)
-    network.train()
-    for batch in _batches(lesson, state.step, leg.workers):
-        batch = {key: value.to(device, non_blocking=True) for key, value in batch.items()}
-        rate = peak * one_cycle(progress())
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            loss = lesson.loss(batch)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        state.step += 1
-        state.samples += len(batch["image"])
-        _average(average, network, min(float(str(recipe.get("ema", 0.999))), (1 + state.step) / (20 + state.step)))
-        losses.append(loss.detach())
+    with tqdm(total=100, desc=spec.name, unit="%", mininterval=1 if sys.stderr.isatty() else 30) as bar:
+        for batch in batches(lesson, course.step, leg.workers):
+            course.learn(batch)
+            now = time.monotonic()
+            over = course.progress >= 1 or (leg.minutes is not None and now - started >= 60 * leg.minutes)
+            if over or course.step % LOG_EVERY == 0:
+                bar.set_postfix(course.note(), refresh=False)
+                bar.update(round(min(100.0, 100 * course.progress), 2) - bar.n)
+            if over or now - examined >= leg.evaluate_every:
+                figures = course.examine()
+                course.save()
+                examined = time.monotonic()
+            if over:
+                break
+    return figures
 
+
+class _Course:
+    """A training under way: weights, their average, the optimiser, and how far it is."""
+
+    def __init__(self, lesson: Lesson, spec: ModelSpec, leg: Leg) -> None:
+        self.lesson, self.leg = lesson, leg
+        self.device = pick_device(leg.device)
+        self.precision = pick_precision(self.device)
+        self.network = lesson.network.to(self.device, memory_format=torch.channels_last)
+        self.peak, self.ema = setting(spec, "learning_rate"), setting(spec, "ema", 0.999)
+        self.total_steps = int(setting(spec, "steps"))
+        weights = list(self.network.parameters())
+        groups = [
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": setting(spec, "weight_decay", 0.01)},
+            {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(groups, lr=self.peak)
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.step, self.seconds, self.samples, self.best = 0, 0.0, 0, -math.inf
+        self.losses: list[Tensor] = []
+        self._resume()
+        self.network.train()
+        self.clock = time.monotonic()
+
+    @property
+    def progress(self) -> float:
+        """0 at the start of the schedule, 1 at its end."""
+        if self.leg.horizon_minutes is None:
+            return self.step / self.total_steps
+        return self.seconds / (60 * self.leg.horizon_minutes)
+
+    def learn(self, batch: Batch) -> None:
+        """One step of the optimiser, and of the average after it."""
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.peak * one_cycle(self.progress)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            loss = self.lesson.loss(batch)
+        self.optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        self.optimiser.step()
+        self.losses.append(loss.detach())
+        self.step += 1
+        self.samples += len(batch["image"])
+        decay = min(self.ema, (1 + self.step) / (20 + self.step))  # a young average forgets its first steps
+        current = self.network.state_dict()
+        floats = [name for name, value in self.average.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[n] for n in floats], [current[n] for n in floats], 1 - decay)
+        self._tick()
+
+    def note(self) -> dict[str, str]:
+        """Logs the mean loss since the last time; the same for the progress bar."""
+        mean = float(torch.stack(self.losses).mean())
+        self.losses.clear()
+        self._log({"loss": mean, "rate": float(self.optimiser.param_groups[0]["lr"])})
+        return {"loss": f"{mean:.4f}", "seen": str(self.samples), "rate": f"{self.samples / self.seconds:.0f}/s"}
+
+    def examine(self) -> dict[str, float]:
+        """Evaluates the averaged weights and keeps them when they are the best; goes on with the working ones."""
+        working = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        self.network.eval()
+        with torch.no_grad():
+            figures = self.lesson.evaluate()
+            picture = self.lesson.picture()
+        self._tick()
+        self._log(figures)
+        write_atomic(self.leg.folder / PICTURE, bytes(cv2.imencode(".png", picture)[1]))
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
+        tqdm.write(f"step {self.step}: {shown}", file=sys.stderr)
+        if figures["score"] >= self.best:
+            self.best = figures["score"]
+            _save(self.leg.folder / BEST, self.average, {**self._count, "figures": figures, **self.lesson.facts})
+        self.network.load_state_dict(working)
+        self.network.train()
+        return figures
+
+    def save(self) -> None:
+        """All a next leg needs, in one file."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.items()}
+        for index, entry in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{key}": value for key, value in entry.items()}
+        _save(self.leg.folder / CHECKPOINT, tensors, {**self._count, "best": self.best})
+
+    def _resume(self) -> None:
+        if not (self.leg.folder / CHECKPOINT).exists():
+            (self.leg.folder / METRICS).unlink(missing_ok=True)
+            return
+        tensors, note = read_tensors(self.leg.folder / CHECKPOINT)
+        parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, rest = name.split(".", 1)
+            parts[part][rest] = value
+        self.network.load_state_dict(parts["network"])
+        for name, value in self.average.items():
+            value.copy_(parts["average"][name])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            index, key = name.split(".", 1)
+            moments.setdefault(int(index), {})[key] = value
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
+        self.step, self.seconds, self.samples = note["step"], note["seconds"], note["samples"]
+        self.best = note["best"]
+        log = self.leg.folder / METRICS
+        rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        kept = [row for row in rows if json.loads(row)["step"] <= self.step]  # later ones will be lived again
+        write_atomic(log, "".join(row + "\n" for row in kept).encode())
+
+    def _tick(self) -> None:
         now = time.monotonic()
-        state.seconds += now - clock
-        clock = now
-        done = progress() >= 1
-        over = done or (leg.minutes is not None and now - started >= 60 * leg.minutes)
-        if state.step % 20 == 0 or over:
-            mean = float(torch.stack(losses).mean())
-            losses.clear()
-            bar.n = round(min(100.0, 100 * progress()), 2)
-            bar.set_postfix(loss=f"{mean:.4f}", seen=state.samples, rate=f"{state.samples / state.seconds:.0f}/s")
-            _log(
-                leg.folder,
-                {
-                    "step": state.step,
-                    "seconds": round(state.seconds, 1),
-                    "samples": state.samples,
-                    "loss": mean,
-                    "rate": rate,
-                },
-            )
-        if over or now - evaluated >= leg.evaluate_every:
-            figures = _exam(lesson, network, average, leg.folder, state)
-            _checkpoint(leg.folder, network, optimiser, average, state)
-            state.seconds += time.monotonic() - clock
-            clock = evaluated = time.monotonic()
-            network.train()
-        if over:
-            break
-    bar.close()
-    return figures
+        self.seconds += now - self.clock
+        self.clock = now
 
+    @property
+    def _count(self) -> dict[str, float]:
+        return {"step": self.step, "seconds": round(self.seconds, 1), "samples": self.samples}
 
-def _batches(lesson: Lesson, step: int, workers: int) -> Iterator[Batch]:
-    first, skip = divmod(step, lesson.batches_per_pool)
-    loader = DataLoader(_Pools(lesson), batch_size=None, sampler=range(first, 2**31), num_workers=workers)
-    for pool in loader:
-        yield from pool[skip:]
-        skip = 0
-
-
-def _average(average: dict[str, Tensor], network: nn.Module, decay: float) -> None:
-    """Exponential moving average of weights and BatchNorm statistics, in place."""
-    current = network.state_dict()
-    floats = [name for name in average if average[name].is_floating_point()]
-    torch._foreach_lerp_([average[n] for n in floats], [current[n] for n in floats], 1 - decay)
-
-
-def _exam(
-    lesson: Lesson, network: nn.Module, average: dict[str, Tensor], folder: Path, state: _State
-) -> dict[str, float]:
-    """Evaluates the averaged weights, keeps them when they are the best, and puts the working weights back."""
-    working = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(average)
-    network.eval()
-    with torch.no_grad():
-        figures = lesson.evaluate()
-        picture = lesson.picture()
-    network.load_state_dict(working)
-    _log(folder, {"step": state.step, "seconds": round(state.seconds, 1), "samples": state.samples, **figures})
-    write_atomic(folder / PICTURE, bytes(cv2.imencode(".png", picture)[1]))
-    tqdm.write(f"step {state.step}: " + ", ".join(f"{k} {v:.4f}" for k, v in figures.items()), file=sys.stderr)
-    if figures["score"] >= state.best:
-        state.best = figures["score"]
-        note = {
-            "step": state.step,
-            "seconds": state.seconds,
-            "samples": state.samples,
-            "figures": figures,
-            **lesson.facts,
-        }
-        _save(folder / BEST, average, note)
-    return figures
-
-
-def _log(folder: Path, row: dict[str, float]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(row) + "\n")
+    def _log(self, row: dict[str, float]) -> None:
+        self.leg.folder.mkdir(parents=True, exist_ok=True)
+        with (self.leg.folder / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({**self._count, **row}) + "\n")
 
 
 def _save(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
@@ -246,44 +285,10 @@ def _save(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and note of a safetensors file this loop wrote. Raises `BadInput` when it is not one."""
+    """Tensors and note of a safetensors file. Raises `BadInput` when it is not one."""
     try:
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             note = json.loads((file.metadata() or {}).get("note", "{}"))
             return {name: file.get_tensor(name) for name in file.keys()}, note  # noqa: SIM118 (no mapping)
-    except Exception as error:  # safetensors has its own error classes, undocumented
-        raise BadInput(path, str(error), "weights in safetensors", "train again, or fetch the file again") from error
-
-
-def _checkpoint(
-    folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], state: _State
-) -> None:
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    tensors |= {f"average.{name}": value for name, value in average.items()}
-    for index, entry in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{key}": torch.as_tensor(value) for key, value in entry.items()}
-    note = {"step": state.step, "seconds": state.seconds, "samples": state.samples, "best": state.best}
-    _save(folder / CHECKPOINT, tensors, note)
-
-
-def _resume(folder: Path, network: nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> _State:
-    if not (folder / CHECKPOINT).exists():
-        (folder / METRICS).unlink(missing_ok=True)
-        return _State()
-    tensors, note = read_tensors(folder / CHECKPOINT)
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
-    for name, value in tensors.items():
-        part, rest = name.split(".", 1)
-        parts[part][rest] = value
-    network.load_state_dict(parts["network"])
-    for name, value in average.items():
-        value.copy_(parts["average"][name])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in parts["optimiser"].items():
-        index, key = name.split(".", 1)
-        moments.setdefault(int(index), {})[key] = value
-    optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
-    rows = (folder / METRICS).read_text(encoding="utf-8").splitlines() if (folder / METRICS).exists() else []
-    kept = [row for row in rows if json.loads(row)["step"] <= note["step"]]  # later ones will be lived again
-    write_atomic(folder / METRICS, "".join(row + "\n" for row in kept).encode())
-    return _State(note["step"], note["seconds"], note["samples"], note["best"])
+    except (OSError, SafetensorError) as error:
+        raise BadInput(path, str(error), "weights in safetensors", "train again, or fetch the file again") from None

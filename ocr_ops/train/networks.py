@@ -24,7 +24,7 @@ def convolution(inputs: int, outputs: int, kernel: Size = 3, stride: Size = 1) -
     )
 
 
-class Residual(nn.Module):  # type: ignore[misc] (torch is untyped here)
+class Residual(nn.Module):  # type: ignore[misc]
     """`relu(x + conv(conv(x)))` of equal width."""
 
     def __init__(self, width: int, kernel: Size = 3) -> None:
@@ -36,7 +36,7 @@ class Residual(nn.Module):  # type: ignore[misc] (torch is untyped here)
         return functional.relu(x + cast(Tensor, self.second(self.first(x))))
 
 
-class Recogniser(nn.Module):  # type: ignore[misc] (torch is untyped here)
+class Recogniser(nn.Module):  # type: ignore[misc]
     """A line reader trained by CTC: float32 (N, 1, 32, W) -> logits (N, W / 4, classes), class 0 the blank.
 
     Rows of text are squeezed 32 -> 16 -> 8 -> 4 -> 2 -> 1 while columns keep one step in four pixels, then two
@@ -64,7 +64,7 @@ class Recogniser(nn.Module):  # type: ignore[misc] (torch is untyped here)
         return cast(Tensor, self.classifier(self.context(steps))).squeeze(2).transpose(1, 2)
 
 
-class Detector(nn.Module):  # type: ignore[misc] (torch is untyped here)
+class Detector(nn.Module):  # type: ignore[misc]
     """A DB text detector: float32 (N, 1, H, W), sides multiples of 32 -> sigmoid map (N, 1, H / 2, W / 2).
 
     The map is high on text lines shrunk towards their centre lines (see `targets.shrink`). The threshold map of DB

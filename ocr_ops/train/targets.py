@@ -21,13 +21,12 @@ def offset(quads: Floats, share: float) -> Floats:
     by = (share * np.minimum(width, height))[:, None]
     x = by * across / np.maximum(width, 1e-3)[:, None]
     y = by * down / np.maximum(height, 1e-3)[:, None]
-    return (quads + np.stack((-x - y, x - y, x + y, -x + y), axis=1)).astype(np.float32)
+    return np.asarray(quads + np.stack((-x - y, x - y, x + y, -x + y), axis=1), np.float32)
 
 
 def heights(quads: Floats) -> Floats:
     """The shorter side of each rectangle (N, 4, 2) -> (N,)."""
-    sides = np.linalg.norm(quads[:, (1, 3)] - quads[:, :1], axis=2)
-    return sides.min(axis=1).astype(np.float32)
+    return np.asarray(np.linalg.norm(quads[:, (1, 3)] - quads[:, :1], axis=2).min(axis=1), np.float32)
 
 
 def maps(quads: Floats, side: int, least: float = 5.0) -> Floats:
@@ -51,7 +50,7 @@ def maps(quads: Floats, side: int, least: float = 5.0) -> Floats:
         else:
             cv2.fillPoly(kernel, [inner[index]], (1,), shift=4)
             cv2.fillPoly(band, [outer[index]], (float(height) * SHRINK / 2,), shift=4)
-            cv2.polylines(edges, [border[index]], True, (0,), shift=4)  # noqa: FBT003 (OpenCV's own order)
+            cv2.polylines(edges, [border[index]], True, (0,), shift=4)
     mask[kernel > 0] = 1
     distance = cv2.distanceTransform(edges, cv2.DIST_L2, 3)
     threshold[:] = 0.3 + 0.4 * np.clip(1 - distance / np.maximum(band, 1e-3), 0, 1)
@@ -59,24 +58,18 @@ def maps(quads: Floats, side: int, least: float = 5.0) -> Floats:
     return result
 
 
-def matches(found: Floats, true: Floats, least: float = 0.5) -> int:
-    """How many quads of `found` (N, 4, 2) meet one of `true` (M, 4, 2), one to one, at an IoU of `least` or more."""
-    if not len(found) or not len(true):
-        return 0
-    low, high = (
-        np.maximum(found[:, None].min(2), true[None].min(2)),
-        np.minimum(found[:, None].max(2), true[None].max(2)),
-    )
-    pairs = []
-    for i, j in np.argwhere(((high - low) > 0).all(axis=2)):
+def matches(found: Floats, true: Floats, least: float = 0.5) -> list[tuple[int, int]]:
+    """Pairs (i, j) of quads `found` (N, 4, 2) and `true` (M, 4, 2), one to one, best first, at an IoU of at least `least`."""
+    low = np.maximum(found[:, None].min(2), true[None].min(2))
+    high = np.minimum(found[:, None].max(2), true[None].max(2))
+    overlaps = []
+    for i, j in np.argwhere((high > low).all(axis=2)):
         shared, _ = cv2.intersectConvexConvex(found[i], true[j])
         union = cv2.contourArea(found[i]) + cv2.contourArea(true[j]) - shared
         if shared >= least * union > 0:
-            pairs.append((shared / union, int(i), int(j)))
-    left: set[int] = set()
-    right: set[int] = set()
-    for _, i, j in sorted(pairs, reverse=True):
-        if i not in left and j not in right:
-            left.add(i)
-            right.add(j)
-    return len(left)
+            overlaps.append((shared / union, int(i), int(j)))
+    pairs: list[tuple[int, int]] = []
+    for _, i, j in sorted(overlaps, reverse=True):
+        if all(i != a and j != b for a, b in pairs):
+            pairs.append((i, j))
+    return pairs

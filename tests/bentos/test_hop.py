@@ -1,6 +1,7 @@
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -37,22 +38,27 @@ def test_no_call_of_10000_is_lost(echo: Server) -> None:
     assert _outcomes(echo, 10_000) == {"ok": 10_000}
 
 
-def test_a_client_that_rotates_its_session_is_refused() -> None:
+@pytest.fixture
+def proxy() -> Iterator[Any]:
+    """BentoML's client, as `bentoml.depends` makes it."""
+    proxy: Any = RemoteProxy("http://127.0.0.1:1")
+    yield proxy
+    asyncio.run(proxy.close())
+
+
+def test_a_client_that_rotates_its_session_is_refused(proxy: Any) -> None:
     """A new BentoML may rename the setting: the gateway then refuses to start, rather than lose calls."""
-    proxy: RemoteProxy = RemoteProxy("http://127.0.0.1:1")
     with pytest.raises(OutsideSystem, match="rotating session loses calls"):
         calls(proxy)
 
 
-def test_a_client_without_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy: RemoteProxy = RemoteProxy("http://127.0.0.1:1")
-    monkeypatch.setattr(proxy._async, "_session_manager", SimpleNamespace(), raising=True)
+def test_a_client_without_the_setting_is_refused(proxy: Any) -> None:
+    del proxy.to_async._session_manager.max_requests
     with pytest.raises(OutsideSystem, match="None"):
         calls(proxy)
 
 
-def test_a_client_that_keeps_its_session_is_taken() -> None:
-    proxy: RemoteProxy = RemoteProxy("http://127.0.0.1:1")
+def test_a_client_that_keeps_its_session_is_taken(proxy: Any) -> None:
     for name, value in CONNECTION.items():
-        setattr(proxy._async._session_manager, name, value)
+        setattr(proxy.to_async._session_manager, name, value)
     assert calls(proxy) is proxy.to_async

@@ -26,15 +26,13 @@ def rectangle(x: float, y: float, width: float, height: float, degrees: float = 
 
 
 def probability_map(boxes: list[tuple[float, ...]]) -> NDArray[np.float32]:
-    """What a perfect detector answers: each box less a quarter of its shorter side all round, antialiased."""
-    fine = 8
-    canvas = np.zeros((HEIGHT // RATIO * fine, WIDTH // RATIO * fine), np.float32)
+    """What a perfect detector answers: each box less a quarter of its shorter side all round, with its outline."""
+    canvas = np.zeros((HEIGHT // RATIO, WIDTH // RATIO), np.float32)
     for x, y, width, height, degrees in boxes:
         inward = min(width, height) / 2
-        corners = rectangle(x, y, width - inward, height - inward, degrees) * fine / RATIO - 0.5
-        cv2.fillPoly(canvas, [np.round(corners).astype(np.int32)], 1.0)
-    size = (WIDTH // RATIO, HEIGHT // RATIO)
-    return np.asarray(cv2.resize(canvas, size, interpolation=cv2.INTER_AREA), np.float32)
+        corners = rectangle(x, y, width - inward, height - inward, degrees) / RATIO - 0.5
+        cv2.fillPoly(canvas, [np.round(corners * 16).astype(np.int32)], 1.0, shift=4)
+    return canvas
 
 
 @settings(max_examples=60, deadline=None)

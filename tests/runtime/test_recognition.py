@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ocr_ops.core.errors import CorruptBundle
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
-from ocr_ops.runtime.recognition import Recognizer, part_of, prepare_crop
+from ocr_ops.runtime.recognition import Recognizer, parts_of, prepare_crop
 from tests import tiny
 
 SPEC = InputSpec(height=32, stride=4, max_side=320)
@@ -128,6 +128,7 @@ def test_degenerate_boxes_give_some_crop(corners: NDArray[np.float32]) -> None:
 def test_parts_of_a_polygon_follow_its_shares() -> None:
     """The whole crop is the whole polygon, and halves meet in the middle."""
     corners = box(100, 50, 300, 70)
-    assert part_of(corners, 0, 1) == pytest.approx(corners)
-    assert part_of(corners, 0, 0.5)[1, 0] == pytest.approx(200)
-    assert part_of(corners, 0.5, 1)[0, 0] == pytest.approx(200)
+    whole, first, second = parts_of(corners, np.array([[0, 1], [0, 0.5], [0.5, 1]]))
+    assert whole == pytest.approx(corners)
+    assert first == pytest.approx(box(100, 50, 200, 70))
+    assert second == pytest.approx(box(200, 50, 300, 70))

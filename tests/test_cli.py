@@ -1,0 +1,196 @@
+"""Commands print their artefact, and turn every bad input into one line and an exit code."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import cv2
+import pytest
+
+from ocr_ops.cli import cli, main
+from ocr_ops.core.release import Release
+from tests.tiny import draw
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs the command line in an empty workspace: exit code, stdout, stderr."""
+    monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def champion(tiny_release: Release, tmp_path: Path) -> Path:
+    """A workspace whose champion is the tiny release."""
+    return Path(shutil.copytree(tiny_release.path, tmp_path / "home" / "champion"))
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.png"
+    cv2.imwrite(str(path), draw(("abc cab", "cc")))
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_command_helps_with_an_example(run: Run, name: str) -> None:
+    """--help of each command shows a line to copy."""
+    code, out, _ = run(name, "--help")
+    assert code == 0
+    assert f"ocr-ops {name}" in out
+    assert "Example" in out
+
+
+def test_the_stages_are_commands() -> None:
+    """The names the documentation promises."""
+    stages = "train tune register export quantize bench package gate promote rollback history rules read doctor release"
+    assert set(stages.split()) <= set(cli.commands)
+    assert all(isinstance(command, click.Command) for command in cli.commands.values())
+
+
+@pytest.mark.usefixtures("champion")
+def test_read_prints_text(run: Run, page: Path) -> None:
+    """Lines in reading order."""
+    assert run("read", page) == (0, "abc cab\ncc\n", "")
+
+
+@pytest.mark.usefixtures("champion")
+def test_read_prints_one_object_a_file_on_one_line(run: Run, page: Path) -> None:
+    """The shape the service answers with, and the path."""
+    code, out, _ = run("read", page, page, "--format", "json")
+    assert code == 0
+    first, second = (json.loads(line) for line in out.splitlines())
+    assert first == second
+    assert list(first) == ["path", "pages"]
+    (only,) = first["pages"]
+    assert list(only) == ["width", "height", "lines"]
+    assert (only["width"], only["height"]) == (640, 480)
+    line = only["lines"][0]
+    assert list(line) == ["text", "confidence", "polygon", "words"]
+    assert [word["text"] for word in line["words"]] == ["abc", "cab"]
+    assert all(list(word) == ["text", "confidence", "polygon"] for word in line["words"])
+    assert len(line["polygon"]) == 4
+
+
+@pytest.mark.usefixtures("champion")
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (None, "no such file"),
+        (b"", "no bytes"),
+        (b"hello, world", "unknown type"),
+        (b"%PDF-1.7 nothing more", ""),
+        (b"\x89PNG\r\n\x1a\n truncated", ""),
+    ],
+)
+def test_unreadable_files_get_a_line_each_and_the_rest_is_read(
+    run: Run, page: Path, tmp_path: Path, content: bytes | None, found: str
+) -> None:
+    """Exit code 4, no traceback, and the good file still comes out."""
+    bad = tmp_path / "bad.pdf"
+    if content is not None:
+        bad.write_bytes(content)
+    code, out, err = run("read", bad, page)
+    assert code == 4
+    assert out == "abc cab\ncc\n"
+    assert err.count("\n") == 1
+    assert err.startswith(f"ocr-ops: {bad}: ")
+    assert found in err
+
+
+@pytest.mark.usefixtures("champion")
+def test_folders_and_giants_are_refused_before_they_are_read(run: Run, tmp_path: Path) -> None:
+    """A sparse file of a terabyte costs nothing."""
+    giant = tmp_path / "giant.png"
+    with giant.open("wb") as file:
+        file.truncate(2**40)
+    code, out, err = run("read", tmp_path, giant)
+    assert (code, out) == (4, "")
+    assert "is a directory" in err
+    assert "1,099,511,627,776 bytes" in err
+
+
+def test_no_champion_says_how_to_make_one(run: Run, page: Path) -> None:
+    """Before the first release."""
+    code, _, err = run("read", page)
+    assert code == 4
+    assert "ocr-ops release" in err
+
+
+def test_a_damaged_champion_is_refused(run: Run, champion: Path, page: Path) -> None:
+    """One flipped byte in a graph, and nothing is read."""
+    graph = champion / "recognition" / "model.onnx"
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    code, out, err = run("read", page)
+    assert (code, out) == (4, "")
+    assert str(graph) in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "found"),
+    [
+        (["export", "models/no-such-model"], 4, "no model.toml"),
+        (["register", "models/no-such-model"], 4, "no model.toml"),
+        (["bench", "--data", "no-such-folder"], 4, "no such folder"),
+        (["quantize", "no-such-bundle"], 4, "no such file"),
+        (["gate", "no-such-release"], 4, "no release.json"),
+        (["release", "--policy", "no-such-policy.toml"], 4, "No such file"),
+        (["rules", "--slo", "no-such-slo.toml"], 4, "No such file"),
+        (["promote"], 4, "candidate"),
+        (["rollback"], 4, "previous"),
+        (["package"], 3, "no benchmarked bundle"),
+        (["read"], 2, "Missing argument"),
+        (["no-such-command"], 2, "No such command"),
+        (["read", "--format", "xml", "x"], 2, "xml"),
+    ],
+)
+def test_bad_input_is_one_line_and_its_code(run: Run, arguments: list[str], code: int, found: str) -> None:
+    """Whatever is wrong, the last line of stderr says it, and there is no traceback."""
+    got, out, err = run(*arguments)
+    assert (got, out) == (code, "")
+    assert found in err
+    assert "Traceback" not in err
+
+
+def test_unreachable_mlflow_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, free_tcp_port: int) -> None:
+    """Exit code 5, naming the server."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_tcp_port}")
+    code, out, err = run("promote")
+    assert (code, out) == (5, "")
+    assert str(free_tcp_port) in err
+    assert "Traceback" not in err
+
+
+def test_history_of_nothing_is_empty(run: Run) -> None:
+    """No ledger yet is no error."""
+    assert run("history", "--json") == (0, "", "")
+
+
+def test_a_defect_is_told_without_a_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the way to see where it is."""
+
+    def broken(*_: object) -> None:
+        msg = "boom"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(cli.commands["history"], "callback", broken)
+    code, out, err = run("history")
+    assert (code, out) == (70, "")
+    assert "OCR_OPS_DEBUG" in err
