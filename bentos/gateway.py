@@ -56,8 +56,8 @@ class Gateway:
         self.models = {"detection": calls(self.detection), "recognition": calls(self.recognition)}
         telemetry.release_loaded(self.release)
 
-    @staticmethod
     @bentoml.on_deployment
+    @staticmethod
     def check() -> None:
         """Before any worker starts."""
         require_champion()

@@ -97,7 +97,6 @@ def held_out(family: str) -> bool:
     return hashlib.sha256(family.encode()).digest()[0] < 26
 
 
-@lru_cache(maxsize=8)
 def load_fonts(charset: str, split: Split | None = None) -> tuple[tuple[Font, ...], ...]:
     """The usable faces of this machine, grouped by family, in a stable order.
 
@@ -105,18 +104,20 @@ def load_fonts(charset: str, split: Split | None = None) -> tuple[tuple[Font, ..
     `split` keeps the training or the held-out families; with too few families to split, all are kept.
     Raises `BadInput` when there is none.
     """
+    return _load_fonts(charset, split, os.environ.get("OCR_OPS_FONTS", FONT_FOLDERS))
+
+
+@lru_cache(maxsize=8)
+def _load_fonts(charset: str, split: Split | None, folders: str) -> tuple[tuple[Font, ...], ...]:
     wanted = frozenset(charset)
     families: dict[str, list[Font]] = {}
-    folders = os.environ.get("OCR_OPS_FONTS", FONT_FOLDERS).split(":")
-    for path in sorted(file for folder in folders for file in Path(folder).rglob("*")):
+    for path in sorted(file for folder in folders.split(":") for file in Path(folder).rglob("*")):
         if path.suffix.lower() in (".ttf", ".otf") and not _UNFIT.search(path.stem):
             font = _inspect(path, wanted)
             if font:
                 families.setdefault(font.family, []).append(font)
     if not families:
-        raise BadInput(
-            ":".join(folders), "no usable font", "TrueType or OpenType files", "install the packages of ci/fonts.txt"
-        )
+        raise BadInput(folders, "no usable font", "TrueType or OpenType files", "install the packages of ci/fonts.txt")
     groups = [tuple(families[name]) for name in sorted(families)]
     if split and len(groups) >= 10:
         groups = [group for group in groups if held_out(group[0].family) == (split == "validation")]

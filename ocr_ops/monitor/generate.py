@@ -10,7 +10,7 @@ import yaml
 from ocr_ops.core.errors import GateFailed, NotProven
 from ocr_ops.core.record import write_atomic
 from ocr_ops.monitor.dashboard import dashboard_json
-from ocr_ops.monitor.rules import JOB, groups
+from ocr_ops.monitor.rules import JOB, PACES, groups, indicators
 from ocr_ops.monitor.scenarios import EVALUATED, scenarios
 from ocr_ops.monitor.slo import SloFile
 
@@ -66,10 +66,10 @@ def promtool(*arguments: str | Path) -> str:
 def _files(slo: SloFile) -> dict[str, str]:
     """Every generated file: its name and its text."""
     rule_groups, histories = groups(slo), scenarios(slo)
-    for group in rule_groups:
-        if not group.rules:
-            found = f"no rule in group {group.name}"
-            raise NotProven("monitoring rules", found, "at least one", "loosen the objectives in slo.toml")
+    for indicator in indicators(slo):
+        if not any(indicator.burns(severity) for severity in PACES):
+            found = "even total failure would set off no alert"
+            raise NotProven(f"objective {indicator.name}", found, "an alert that can fire", "raise the objective")
     rules = {"groups": [group.as_yaml() for group in rule_groups]}
     tests = {
         "rule_files": [Path(RULES_FILE).name],

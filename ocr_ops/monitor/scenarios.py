@@ -68,12 +68,13 @@ def _burn_scenarios(slo: SloFile) -> list[Scenario]:
         high, low = fast.threshold(indicator.objective), slow.threshold(indicator.objective)
         span = 60 * slow.long_hours
         sudden = EVALUATED * ceil(1.1 * high * 60 * fast.long_hours / EVALUATED)
+        calm = EVALUATED * (1 + ceil(slow.short_minutes / EVALUATED))
         step = 1 if alert.severity == "page" else 30
         histories: tuple[tuple[str, bool, list[Phase]], ...] = (
             ("a share just above the limit", True, [(low * 1.05, span)]),
             ("a share just below the limit", False, [(low * 0.95, span)]),
             ("total failure after long health", True, [(0.0, span), (1.0, sudden)]),
-            ("failure that is over", False, [(min(1.0, high * 1.05), span), (0.0, slow.short_minutes + 60)]),
+            ("failure that is over", False, [(min(1.0, high * 1.05), span), (0.0, calm)]),
             ("nothing but good events", False, [(0.0, span)]),
         )
         for title, fires, phases in histories:

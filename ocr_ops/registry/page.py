@@ -3,8 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
-
-from matplotlib.figure import Figure
+from typing import Any
 
 from ocr_ops.core.record import short
 from ocr_ops.core.release import Release
@@ -106,7 +105,7 @@ def figures(report: Report) -> str:
 
 def curves_png(curves: Mapping[str, Curve]) -> bytes:
     """One panel a curve, steps from left to right."""
-    figure = Figure(figsize=(6, 2.2 * len(curves)), layout="constrained")
+    figure = _figure(6, 2.2 * len(curves))
     panels = figure.subplots(len(curves), 1, squeeze=False, sharex=True)
     for (name, points), panel in zip(curves.items(), panels[:, 0], strict=True):
         panel.plot(*zip(*points, strict=True), marker="." if len(points) < 50 else None)
@@ -121,7 +120,7 @@ def samples_png(reports: Sequence[Report]) -> bytes | None:
     names = sorted({name for report in reports for name, values in report.samples.items() if values})
     if not names:
         return None
-    figure = Figure(figsize=(7, 1 + 1.8 * len(names)), layout="constrained")
+    figure = _figure(7, 1 + 1.8 * len(names))
     for name, panel in zip(names, figure.subplots(len(names), 1, squeeze=False)[:, 0], strict=True):
         having = [report for report in reports if report.samples.get(name)]
         panel.boxplot([report.samples[name] for report in having], orientation="horizontal", whis=(1, 99))
@@ -151,7 +150,14 @@ def _fit(text: str) -> str:
     return text[: LIMIT - 60] + "\n\n(cut here: the run's artifacts hold the whole)"
 
 
-def _png(figure: Figure) -> bytes:
+def _figure(width: float, height: float) -> Any:
+    """An empty figure, inches. Drawn without pyplot: no global state, no display."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 (a second, which most commands need not wait)
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _png(figure: Any) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     return buffer.getvalue()

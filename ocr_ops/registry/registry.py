@@ -207,11 +207,13 @@ class Registry:
         `CorruptBundle` when it is not whole or not that release: what lies behind a version can be swapped.
         """
         remedy = "someone replaced or removed its files, or its tag: register the release again"
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent, prefix=f".{to.name}.") as folder:
+        part = to.with_name(f".{to.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        try:
             source = self.client.get_model_version_download_uri(made.name, str(made.version))
             try:
-                fetched = download(f"{source.rstrip('/')}/data/release", self.client, Path(folder))
+                fetched = download(f"{source.rstrip('/')}/data/release", self.client, part)
             except (OSError, UnknownModel) as error:
                 raise CorruptBundle(made, f"no files ({error})", made.digest or "a release", remedy) from None
             release = Release.open(fetched)
@@ -219,6 +221,8 @@ class Registry:
                 raise CorruptBundle(made, release.digest, made.digest or "a digest tag", remedy)
             shutil.rmtree(to, ignore_errors=True)
             fetched.rename(to)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
         return Release.open(to)
 
     def _search(self, name: str, digest: str | None = None) -> list[ModelVersion]:

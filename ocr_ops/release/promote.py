@@ -225,8 +225,9 @@ def _complete(registry: Registry, workspace: Workspace, move: Move) -> Promotion
     entries = ledger.verify().entries
     # The time is part of a move, to the microsecond: the same move twice is one that was written already.
     entry = entries[-1] if entries and entries[-1].move == move else ledger.append(move)
+    for left in (_staging(workspace), _old(workspace)):
+        shutil.rmtree(left, ignore_errors=True)
     _note(workspace).unlink()
-    shutil.rmtree(_staging(workspace), ignore_errors=True)
     return Promotion(registry.version(MODEL, move.to_version), release, entry)
 
 
@@ -260,7 +261,6 @@ def _swap(workspace: Workspace) -> None:
     if workspace.champion.exists():
         workspace.champion.rename(old)
     _staging(workspace).rename(workspace.champion)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _served(workspace: Workspace) -> str | None:

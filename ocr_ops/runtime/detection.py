@@ -25,8 +25,12 @@ MIN_AREA = 4
 """Pixels of the map."""
 MIN_HEIGHT = 4.0
 """Pixels of the prepared page."""
-ELONGATED = 3.0
+ELONGATED = 6.0
 """Length / thickness above which a region tells its own direction; the rest take the page's."""
+SAME_LINE = 0.35
+"""How far apart, in heights, the centre lines of two overlapping boxes may be for them to be one line broken up."""
+SAME_HEIGHT = 1.5
+"""How much higher one of the two may be."""
 VERTICAL = 2.0
 """Height over width, and over the height of the page's lines, above which a box holds text running downwards."""
 MAX_ENLARGEMENT = 1.5
@@ -110,7 +114,7 @@ def polygons(
     if not wanted.any():
         return np.zeros((0, 4, 2), np.float32)
     labels = np.where(wanted, np.cumsum(wanted), 0)[labels].astype(np.float32)
-    boxes = _in_reading_order(_corners(*_shrunk_rectangles(labels, probability)))
+    boxes = _joined(_in_reading_order(_corners(*_shrunk_rectangles(labels, probability))))
     boxes *= [width / probability.shape[1], height / probability.shape[0]]
     legible = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
     return np.asarray(np.clip(boxes[legible], 0, [width, height]), np.float32)
@@ -203,6 +207,40 @@ def _in_reading_order(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     line = _weighted_median(np.minimum(across, down), np.maximum(across, down))
     vertical = (down > VERTICAL * across) & (down > VERTICAL * line)
     return np.where(vertical[:, None, None], np.roll(boxes, -1, axis=1), boxes)
+
+
+def _joined(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Boxes (N, 4, 2) with those that overlap along one line made one.
+
+    Boxes that belong apart keep a gap wider than a letter, so an overlap is a line the network broke up at a
+    space. Read apart, the letters at the break would be read twice.
+    """
+    across, down = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]
+    length, height = np.linalg.norm(across, axis=1), np.linalg.norm(down, axis=1)
+    unit = across / np.maximum(length, 1e-6)[:, None]
+    apart = boxes.mean(axis=1)[None] - boxes.mean(axis=1)[:, None]
+    along = np.abs((apart * unit[:, None]).sum(axis=2))
+    aside = np.abs(apart[..., 1] * unit[:, None, 0] - apart[..., 0] * unit[:, None, 1])
+    low, high = np.minimum.outer(height, height), np.maximum.outer(height, height)
+    one = (along < np.add.outer(length, length) / 2) & (aside < SAME_LINE * low) & (high < SAME_HEIGHT * low)
+    group = np.arange(len(boxes))
+    for i, j in np.argwhere(np.triu(one | one.T, 1)):
+        group[group == group[j]] = group[i]
+
+    joined = []
+    for name in np.unique(group):
+        members = np.flatnonzero(group == name)
+        if len(members) == 1:
+            joined.append(boxes[members[0]])
+            continue
+        # From the middle of the first one's left side to that of the last one's right side, as high as the mean.
+        order = members[np.argsort(boxes[members].mean(axis=1) @ unit[members[0]])]
+        first, last = boxes[order[0]], boxes[order[-1]]
+        start, end = (first[0] + first[3]) / 2, (last[1] + last[2]) / 2
+        direction = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
+        half = np.array([-direction[1], direction[0]]) * np.average(height[members], weights=length[members]) / 2
+        joined.append(np.array([start - half, end - half, end + half, start + half]))
+    return np.array(joined)
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

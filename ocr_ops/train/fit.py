@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,13 +11,13 @@ from ocr_ops.core.errors import NotProven
 from ocr_ops.core.record import Record, canonical_json, digest_bytes, write_atomic
 from ocr_ops.core.spec import TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task
 from ocr_ops.train import loop
-from ocr_ops.train.fit_detection import fit_detection
-from ocr_ops.train.fit_recognition import fit_recognition
+from ocr_ops.train.fit_detection import DetectionLesson
+from ocr_ops.train.fit_recognition import RecognitionLesson
 from ocr_ops.train.networks import load
 
-FITS: dict[Task, Callable[[ModelSpec, loop.Leg, Path | None], dict[str, float]]] = {
-    "detection": fit_detection,
-    "recognition": fit_recognition,
+LESSONS: dict[Task, type[DetectionLesson] | type[RecognitionLesson]] = {
+    "detection": DetectionLesson,
+    "recognition": RecognitionLesson,
 }
 CURVE_POINTS = 200
 
@@ -69,7 +68,7 @@ def fit(
     run = runs / spec.name
     if fresh:
         shutil.rmtree(run, ignore_errors=True)
-    FITS[spec.task](spec, loop.Leg(run, horizon_minutes=horizon, minutes=minutes), real)
+    loop.fit(LESSONS[spec.task](spec, real), spec, loop.Leg(run, horizon_minutes=horizon, minutes=minutes))
     return publish_best(run, model) if publish else describe(run, spec)[0]
 
 

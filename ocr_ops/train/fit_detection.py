@@ -55,7 +55,7 @@ class DetectionLesson:
 
     batches_per_pool = 8
 
-    def __init__(self, spec: ModelSpec, real: Path | None = None, exam_views: int = 32) -> None:
+    def __init__(self, spec: ModelSpec, real: Path | None = None, exam: int = 32) -> None:
         self.seed, self.batch, self.crop = (int(loop.setting(spec, key)) for key in ("seed", "batch", "crop"))
         self.strength = loop.setting(spec, "strength", 1.0)
         self.spec = spec
@@ -65,7 +65,7 @@ class DetectionLesson:
         self.renderer = PageRenderer(CHARSET, "train", [crop.image for crop in crops])
         examiner = PageRenderer(CHARSET, "validation", [crop.image for crop in held])
         self.exam = []
-        for index in range(exam_views):
+        for index in range(exam):
             rng = np.random.default_rng((self.seed, 1, index))
             self.exam.append(view(rng, examiner.page(rng), self.crop, self.strength))
 
@@ -162,8 +162,3 @@ def dice(probability: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     """1 - the dice overlap."""
     shared = (probability * truth * mask).sum()
     return 1 - 2 * shared / ((probability * mask).sum() + (truth * mask).sum() + 1e-3)
-
-
-def fit_detection(spec: ModelSpec, leg: loop.Leg, real: Path | None = None) -> dict[str, float]:
-    """Trains `spec` for one leg; returns the last exam's figures (`precision`, `recall`, `hmean`, `score`)."""
-    return loop.fit(DetectionLesson(spec, real), spec, leg)

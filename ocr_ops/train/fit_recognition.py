@@ -75,7 +75,7 @@ class RecognitionLesson:
 
     batches_per_pool = 8
 
-    def __init__(self, spec: ModelSpec, real: Path | None = None, exam_lines: int = 400) -> None:
+    def __init__(self, spec: ModelSpec, real: Path | None = None, exam: int = 400) -> None:
         self.spec = spec
         self.seed, self.batch, self.longest = (int(loop.setting(spec, key)) for key in ("seed", "batch", "longest"))
         strength = loop.setting(spec, "strength", 1.0)
@@ -85,7 +85,7 @@ class RecognitionLesson:
         self.real, held = read_crops(real, spec.charset) if real else ([], [])
         self.real_share = loop.setting(spec, "real_share", 0.3) if real else 0.0
         examiner = LineRenderer(spec.charset, "validation")
-        drawn = [examiner.line(np.random.default_rng((self.seed, 1, i)), self.longest) for i in range(exam_lines)]
+        drawn = [examiner.line(np.random.default_rng((self.seed, 1, i)), self.longest) for i in range(exam)]
         self.exam = {"synthetic": [Crop(image, text, folded=False) for image, text in drawn], "real": held}
         # Classes of letters that have an upper-case twin in the charset.
         place = {char: index for index, char in enumerate(spec.charset, 1)}
@@ -214,8 +214,3 @@ class RecognitionLesson:
             cv2.putText(row, shown, (450, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0,))
             rows.append(row)
         return np.vstack(rows)
-
-
-def fit_recognition(spec: ModelSpec, leg: loop.Leg, real: Path | None = None) -> dict[str, float]:
-    """Trains `spec` for one leg; returns the last exam's figures (`synthetic_cer`, `real_cer`, ... , `score`)."""
-    return loop.fit(RecognitionLesson(spec, real), spec, leg)

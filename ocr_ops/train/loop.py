@@ -58,13 +58,16 @@ class Lesson(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """How long to go. The schedule ends after `horizon_minutes` of training if given, else after the recipe's steps;
-    this leg stops after `minutes` at the latest, and the next one resumes.
+    """How long to go. The schedule ends after `horizon_minutes` of training if given, else after the recipe's steps.
+
+    This leg stops earlier after `minutes` of its own, or when all legs together have trained `until` minutes; the
+    next one resumes.
     """
 
     folder: Path
     horizon_minutes: float | None = None
     minutes: float | None = None
+    until: float | None = None
     evaluate_every: float = 240.0
     """Seconds between evaluations, each followed by a checkpoint."""
     workers: int = 0
@@ -142,7 +145,7 @@ def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
         for batch in batches(lesson, course.step, leg.workers):
             course.learn(batch)
             now = time.monotonic()
-            over = course.progress >= 1 or (leg.minutes is not None and now - started >= 60 * leg.minutes)
+            over = course.over or (leg.minutes is not None and now - started >= 60 * leg.minutes)
             if over or course.step % LOG_EVERY == 0:
                 bar.set_postfix(course.note(), refresh=False)
                 bar.update(round(min(100.0, 100 * course.progress), 2) - bar.n)
@@ -184,6 +187,11 @@ class _Course:
         if self.leg.horizon_minutes is None:
             return self.step / self.total_steps
         return self.seconds / (60 * self.leg.horizon_minutes)
+
+    @property
+    def over(self) -> bool:
+        """Whether the schedule, or the share of it this leg is to reach, is behind us."""
+        return self.progress >= 1 or (self.leg.until is not None and self.seconds >= 60 * self.leg.until)
 
     def learn(self, batch: Batch) -> None:
         """One step of the optimiser, and of the average after it."""

@@ -59,7 +59,7 @@ def maps(quads: Floats, side: int, least: float = 5.0) -> Floats:
 
 
 def matches(found: Floats, true: Floats, least: float = 0.5) -> list[tuple[int, int]]:
-    """Pairs (i, j) of quads `found` (N, 4, 2) and `true` (M, 4, 2), one to one, best first, at an IoU of at least `least`."""
+    """Pairs (i, j) of quads `found` (N, 4, 2) and `true` (M, 4, 2), one to one, best first, at an IoU >= `least`."""
     low = np.maximum(found[:, None].min(2), true[None].min(2))
     high = np.minimum(found[:, None].max(2), true[None].max(2))
     overlaps = []

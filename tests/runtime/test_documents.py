@@ -172,7 +172,7 @@ def test_half_a_document_is_an_error(form: str) -> None:
 SEEDS = [save(picture(), form) for form in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PDF")]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_damage_never_shows_as_anything_but_unreadable(data: st.DataObject) -> None:
     """Cut, overwritten and random bytes give pages or the one error."""

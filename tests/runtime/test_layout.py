@@ -99,7 +99,7 @@ def test_confidence_is_the_mean_of_the_characters() -> None:
 coordinates = st.floats(-50, 900, width=32)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(
         st.tuples(

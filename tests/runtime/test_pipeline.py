@@ -23,7 +23,7 @@ def reader(tiny_release: Release) -> Reader:
 line = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=4).map(" ".join)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(line, min_size=1, max_size=9))
 def test_a_page_is_read_as_it_was_written(reader: Reader, lines: list[str]) -> None:
     """Detection, cropping, recognition and layout together, in page pixels."""

@@ -30,7 +30,7 @@ def crop_of(text: str) -> NDArray[np.uint8]:
 texts = st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, max_size=3).map(" ".join)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(texts, min_size=1, max_size=12))
 def test_neighbours_change_nothing(tiny_release: Release, lines: list[str]) -> None:
     """A crop reads the same alone and in any company, down to the spans."""
