@@ -3,8 +3,9 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.errors import OcrOpsError, UsageError
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime.cpu import cpu_share
@@ -24,8 +25,7 @@ def require_champion() -> None:
     try:
         open_champion()
     except OcrOpsError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log has no place for a last word
-        raise SystemExit(error.exit_code) from None
+        _end(error)
 
 
 def model_threads() -> int:
@@ -34,8 +34,13 @@ def model_threads() -> int:
 
 
 def setting(name: str, default: int) -> int:
-    """A whole number from the environment. Anything else ends the process with one line."""
+    """A whole number from the environment; anything else ends the process with one line."""
     value = os.environ.get(name, str(default))
-    if not value.isascii() or not value.isdigit() or int(value) < 1:
-        raise SystemExit(f"error: {name}: {value!r}; expected a whole number from 1; correct the variable")
+    if not (value.isascii() and value.isdigit() and int(value)):
+        _end(UsageError(name, repr(value), "a whole number from 1", "correct the variable"))
     return int(value)
+
+
+def _end(error: OcrOpsError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log is no place for last words
+    raise SystemExit(error.exit_code)

@@ -1,5 +1,6 @@
 """The edge: what an HTTP client may send, and every answer that is not a reading, as RFC 9457 problems."""
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ FIELD = "file"
 PROBLEM = "application/problem+json"
 PICKLE = "application/vnd.bentoml+pickle"
 """What BentoML's services send each other. From outside it would be code to run."""
+RECEIVE_SECONDS = 60.0
 _ENVELOPE_BYTES = 64 * 1024
 """What a multipart body may hold besides the file: boundaries, headers, a few small fields."""
 
@@ -59,7 +61,7 @@ class Upload:
             raise _too_large(limit)
         bounded = Request(self.request.scope, self._bounded(limit + _ENVELOPE_BYTES))
         try:
-            async with bounded.form(max_files=1, max_fields=8) as form:
+            async with asyncio.timeout(RECEIVE_SECONDS), bounded.form(max_files=1, max_fields=8) as form:
                 document = form.get(FIELD)
                 if not isinstance(document, UploadFile):
                     found = f"no complete field `{FIELD}`" if document is None else "text, without a file name"
@@ -68,6 +70,9 @@ class Upload:
         except (HTTPException, MultiPartException) as error:
             found = str(getattr(error, "detail", "") or error)
             raise _refused(400, found, f"one file, in the field `{FIELD}`") from None
+        except TimeoutError:
+            found = f"not received within {RECEIVE_SECONDS:.0f} s"
+            raise _refused(408, found, "the whole document") from None
         except ClientDisconnect:
             raise _refused(400, "the client left", "the whole document") from None
 
@@ -105,8 +110,26 @@ def edged(service: Any) -> Any:
     return service
 
 
+async def _ready(gateway: Any) -> Response:
+    status, state = await gateway.readiness()
+    return JSONResponse(state, status)
+
+
+async def _alive(gateway: Any) -> Response:
+    status, state = await gateway.liveness()
+    return JSONResponse(state, status)
+
+
+async def _metrics(_gateway: Any) -> Response:
+    text, kind = await run_in_threadpool(telemetry.exposition)
+    return Response(text, media_type=kind)
+
+
+PROBES = {"/readyz": _ready, "/livez": _alive, "/healthz": _alive, "/metrics": _metrics}
+
+
 class Edge:
-    """The gateway's own middleware: answers /readyz and /metrics, and makes every error a problem."""
+    """The entry service's own middleware: answers probes, and makes every error a problem."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -114,12 +137,9 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif scope["path"] == "/readyz" and scope["method"] in ("GET", "HEAD"):
-            status, state = await bentoml.get_current_service().readiness()
-            await JSONResponse(state, status)(scope, receive, send)
-        elif scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
-            text, kind = await run_in_threadpool(telemetry.exposition)
-            await Response(text, media_type=kind)(scope, receive, send)
+        elif scope["method"] in ("GET", "HEAD") and scope["path"] in PROBES:
+            answer = await PROBES[scope["path"]](bentoml.get_current_service())
+            await answer(scope, receive, send)
         elif Headers(scope=scope).get("content-type", "").startswith(PICKLE):
             # BentoML refuses it too, with a traceback in the log for each.
             await problem(_refused(415, PICKLE, "multipart/form-data"), 415)(scope, receive, send)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -33,7 +33,13 @@ from ocr_ops.runtime.session import to_channels
 log = logging.getLogger("bentoml.ocr_ops")
 T = TypeVar("T")
 
-READINESS_SECONDS = 2.0
+MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
+"""Documents. Those beyond are turned away before they are received."""
+DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
+"""From the first byte to the reading."""
+PROBE_SECONDS = 5.0
+DEAD_SECONDS = 120.0
+"""How long a model may be away before this server had better be started anew. In a container nobody else does."""
 
 
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
@@ -46,9 +52,8 @@ class Gateway:
     def __init__(self) -> None:
         self.release = open_champion()
         self.limits = LIMITS
-        self.most_documents = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
-        self.seconds = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
         self.documents = 0
+        self.last_ready = time.monotonic()
         threads = thread_count()
         self.workers = ThreadPoolExecutor(threads, "page")
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
@@ -66,7 +71,7 @@ class Gateway:
     async def ocr(self, file: Upload) -> Reading | Response:
         """Reads the document in the multipart field `file`: JPEG, PNG, TIFF, WebP, BMP, GIF or PDF."""
         start = time.perf_counter()
-        if self.documents >= self.most_documents:
+        if self.documents >= MAX_IN_FLIGHT:
             found = f"{self.documents} documents in flight"
             answer: Reading | Response = _unavailable(OutsideSystem("service", found, "fewer", "try again soon"))
         else:
@@ -82,17 +87,20 @@ class Gateway:
 
     async def _answer(self, file: Upload) -> Reading | Response:
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(DOCUMENT_SECONDS):
                 name, data = await file.read(self.limits.max_bytes)
                 return await self._read(data, name)
         except UnreadableDocument as error:
             return problem(error, error.http_status)
         except TimeoutError:
-            found = f"not read within {self.seconds} s"
+            found = f"not read within {DOCUMENT_SECONDS} s"
             return _unavailable(OutsideSystem("document", found, "a quicker reading", "send fewer pages at once"))
         except (aiohttp.ClientError, BentoMLException):
             log.exception("a model service failed")
             return _unavailable(OutsideSystem("model service", "failed", "an answer", "try again soon"))
+        except Exception:
+            log.exception("a document failed")
+            return problem(OutsideSystem("service", "failed", "a reading", "tell whoever runs this service"), 500)
 
     async def _read(self, data: bytes, name: str) -> Reading:
         """Page after page: a long document does not push the others aside, nor fill the memory."""
@@ -131,20 +139,31 @@ class Gateway:
         """The status of /readyz and its body: 200 once both models run the very bundles of this release."""
         models = dict(zip(TASKS, await asyncio.gather(*map(self._loaded, TASKS)), strict=True))
         ready = all(models[task].get("digest") == getattr(self.release.manifest, task) for task in TASKS)
+        if ready:
+            self.last_ready = time.monotonic()
         state = {"ready": ready, "release": self.release.digest, "models": models}
         return 200 if ready else 503, state
 
+    async def liveness(self) -> tuple[int, dict[str, Any]]:
+        """The status of /livez and its body: 503 when the models have been away for too long."""
+        await self.readiness()
+        away = time.monotonic() - self.last_ready
+        return 200 if away < DEAD_SECONDS else 503, {"alive": away < DEAD_SECONDS}
+
     async def _loaded(self, task: str) -> dict[str, str]:
         try:
-            async with asyncio.timeout(READINESS_SECONDS):
+            async with asyncio.timeout(PROBE_SECONDS):
                 return dict(await self.models[task].loaded())
         except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
             return {"error": f"no answer: {type(error).__name__}"}
 
 
-def _next(images: Any) -> NDArray[np.uint8] | None:
-    with telemetry.stage("decode"):
-        return next(images, None)
+def _next(images: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8] | None:
+    start = time.perf_counter()
+    image = next(images, None)
+    if image is not None:
+        telemetry.stage_took("decode", time.perf_counter() - start)
+    return image
 
 
 def _unavailable(error: OcrOpsError) -> Response:

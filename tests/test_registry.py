@@ -78,6 +78,13 @@ def test_weights_without_card_or_curves_will_do(registry: Registry, tmp_path: Pa
     assert registry.register(folder).digest
 
 
+def test_a_history_of_other_weights_is_refused(registry: Registry, tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model", "detection", seed=31)
+    (folder / "training.json").write_text('{"weights": "sha256:stale"}', encoding="utf-8")
+    with pytest.raises(BadInput, match="stale"):
+        registry.register(folder)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 surely a pickle", b"\x02\0\0\0\0\0\0\0{}"])
 def test_weights_that_cannot_be_read_are_never_registered(
     registry: Registry, tmp_path: Path, content: bytes | None
@@ -135,7 +142,7 @@ def test_a_release_is_registered_once_and_shows_what_a_promotion_needs(registry:
     crowded = registry.log_release(release, models[0], models[1], many)
     assert len(crowded.description) <= LIMIT
     assert "may be promoted" in crowded.description
-    assert "ocr-ops promote" in crowded.description
+    assert f"ocr-ops promote --version {version.version}" in crowded.description
 
 
 def test_a_gate_that_failed_says_so(registry: Registry, tmp_path: Path) -> None:

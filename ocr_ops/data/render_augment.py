@@ -84,7 +84,8 @@ def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
     if rng.random() < 0.2 * strength:
         image = _bytes(cv2.LUT(image, _gamma(rng.uniform(0.6, 1.7))))
     if rng.random() < 0.06 * strength:  # a fax or a bad threshold
-        image = np.where(image > rng.integers(110, 190), 255, 0).astype(np.uint8)
+        low, high = float(image.min()), float(image.max())
+        image = np.where(image > low + (high - low) * rng.uniform(0.35, 0.75), 255, 0).astype(np.uint8)
     if rng.random() < 0.25 * strength:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])[1]
         image = _bytes(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))

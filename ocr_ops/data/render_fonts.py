@@ -127,7 +127,7 @@ def _load_fonts(charset: str, split: Split | None, folders: str) -> tuple[tuple[
 def _inspect(path: Path, wanted: frozenset[str]) -> Font | None:
     """The face at `path`, or None when it lacks the Latin alphabet, figures, or does not open."""
     try:
-        with TTFont(path, lazy=True) as font:
+        with path.open("rb") as file, TTFont(file, lazy=True) as font:
             family = str(font["name"].getBestFamilyName() or path.stem)
             if _UNFIT.search(family):
                 return None

@@ -8,7 +8,7 @@ from typing import Any
 from ocr_ops.core.record import short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Report
-from ocr_ops.core.spec import ModelSpec
+from ocr_ops.core.spec import ModelSpec, Task
 from ocr_ops.core.verdict import Verdict
 
 LIMIT = 5000
@@ -35,8 +35,8 @@ def model_description(spec: ModelSpec, digest: str, figures: Mapping[str, float]
     return _fit(f"# {spec.name}\n\n{_table(('', ''), rows)}\n\n{card.strip()}\n")
 
 
-def release_description(release: Release, versions: Mapping[str, int], reports: Sequence[Report]) -> str:
-    """A release: all it takes to decide a promotion. `versions`: registered version of each task's model."""
+def release_description(release: Release, number: int, versions: Mapping[str, int], reports: Sequence[Report]) -> str:
+    """Version `number` of `ocr`: all it takes to decide a promotion. `versions`: that of each task's model."""
     bundles = []
     for bundle in (release.detection, release.recognition):
         manifest = bundle.manifest
@@ -60,7 +60,7 @@ Digest `{release.digest}`, made by ocr-ops {release.manifest.toolkit}.
 
 ## Promote, roll back
 
-`ocr-ops promote --digest {release.digest}` moves the alias `champion` here once the signed receipt verifies;
+`ocr-ops promote --version {number}` moves the alias `champion` here once the signed receipt verifies;
 `ocr-ops rollback` returns to the alias `previous`. Moved by hand here in the UI, the alias takes effect with
 `ocr-ops pull`, which asks for the same receipt.
 

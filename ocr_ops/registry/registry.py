@@ -89,6 +89,10 @@ class Registry:
             if known.tags.get("spec_digest") == spec.digest:
                 return self._with_alias(known, "candidate")
         training = Training.read(model_dir / TRAINING_FILE)
+        told = training.facts.get("weights", digest)
+        if told != digest:
+            remedy = "publish the training again, or remove the file"
+            raise BadInput(model_dir / TRAINING_FILE, f"about weights {told}", digest, remedy)
         card = model_dir / CARD_FILE
         text = card.read_text(encoding="utf-8") if card.is_file() else ""
         with self._run(name, f"{spec.name} {short(digest)}") as run:
@@ -137,15 +141,9 @@ class Registry:
         sources = dict(zip(TASKS, (detection, recognition), strict=True))
         for task in TASKS:
             _require_weights(bundles[task], sources[task])
-        description = page.release_description(
-            release, {task: source.version for task, source in sources.items()}, reports
-        )
         known = self._search(RELEASE_MODEL, release.digest)
         if known:
             made = known[0]
-            if reports:
-                gate = page.gate_of(made.description) or page.PENDING
-                self._describe(made, page.with_gate(description, gate))
         else:
             tags = {"digest": release.digest, "gate": "PENDING"}
             for task in TASKS:
@@ -155,7 +153,12 @@ class Registry:
                     self._log_params(run, {f"{task}.{key}": value for key, value in _facts(bundle).items()})
                 with tempfile.TemporaryDirectory() as folder:
                     self.client.log_artifacts(run, str(_as_pyfunc(release, Path(folder))), _FOLDER)
-                made = self._create_version(RELEASE_MODEL, run, tags, description)
+                made = self._create_version(RELEASE_MODEL, run, tags, "")
+        if reports or not made.description:
+            versions = {task: source.version for task, source in sources.items()}
+            description = page.release_description(release, made.version, versions, reports)
+            gate = page.gate_of(made.description) or page.PENDING
+            self._describe(made, page.with_gate(description, gate))
         for report in reports:
             self._log_metrics(made.run_id, report.metrics, f"{report.kind}.{report.name}")
             judged = {check.name: check.found for check in report.checks if check.found is not None}

@@ -11,6 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from ocr_ops.core.errors import BadInput, BadRecord
 
+_COUNTERS = {"step", "seconds", "samples"}
+"""Columns of a row that say when it was taken."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -41,6 +44,8 @@ class Training:
     def _take(self, prefix: str, data: Mapping[str, Any]) -> None:
         for key, value in data.items():
             name = f"{prefix}{key}"
+            if name == "schema_version":
+                continue
             if _number(value):
                 self.figures[name] = float(value)
             elif isinstance(value, (str, bool)):
@@ -54,7 +59,7 @@ class Training:
 
     def _point(self, row: Mapping[str, Any]) -> None:
         for name, value in row.items():
-            if name != "step" and _number(value):
+            if name not in _COUNTERS and _number(value):
                 self.curves.setdefault(name, []).append((int(row["step"]), float(value)))
 
 

@@ -189,5 +189,5 @@ def _watch(process: subprocess.Popen[bytes], seconds: int) -> int | None:
             try:
                 return process.wait(timeout=1)
             except subprocess.TimeoutExpired:
-                bar.update(min(1, bar.total - bar.n))
+                bar.update(min(1, seconds - bar.n))
     return None

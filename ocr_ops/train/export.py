@@ -116,14 +116,14 @@ def samples(spec: ModelSpec) -> Iterator[Pictures]:
     rng = np.random.default_rng(20)
     lines = LineRenderer(spec.charset, "validation") if spec.task == "recognition" else None
     pages = PageRenderer(CHARSET, "validation")
-    for count, height, width in SHAPES:
+    for count, rows, width in SHAPES:
+        height = spec.input.height or rows
         if lines:
-            crops = [
-                to_height(lines.line(rng, width)[0], spec.input.height, spec.input.stride, width) for _ in range(count)
-            ]
-            yield [np.pad(crop, ((0, 0), (0, width - crop.shape[1])), mode="edge") for crop in crops]
+            crops = [lines.line(rng, width)[0] for _ in range(count)]
+            crops = [to_height(crop, height, spec.input.stride, width) for crop in crops]
         else:
-            yield [pages.page(rng, 600).image[:height, :width] for _ in range(count)]
+            crops = [pages.page(rng, 600).image[:rows, :width] for _ in range(count)]
+        yield [np.pad(c, ((0, height - c.shape[0]), (0, width - c.shape[1])), mode="edge") for c in crops]
 
 
 def _agreement(found: NDArray[np.float32], expected: NDArray[np.float32], spec: ModelSpec) -> float:

@@ -211,7 +211,9 @@ class _Course:
         current = self.network.state_dict()
         floats = [name for name, value in self.average.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.average[n] for n in floats], [current[n] for n in floats], 1 - decay)
-        self._tick()
+        now = time.monotonic()
+        self.seconds += now - self.clock
+        self.clock = now
 
     def note(self) -> dict[str, str]:
         """Logs the mean loss since the last time; the same for the progress bar."""
@@ -228,7 +230,6 @@ class _Course:
         with torch.no_grad():
             figures = self.lesson.evaluate()
             picture = self.lesson.picture()
-        self._tick()
         self._log(figures)
         write_atomic(self.leg.folder / PICTURE, bytes(cv2.imencode(".png", picture)[1]))
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
@@ -238,6 +239,7 @@ class _Course:
             _save(self.leg.folder / BEST, self.average, {**self._count, "figures": figures, **self.lesson.facts})
         self.network.load_state_dict(working)
         self.network.train()
+        self.clock = time.monotonic()  # an exam is no training
         return figures
 
     def save(self) -> None:
@@ -271,11 +273,6 @@ class _Course:
         rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         kept = [row for row in rows if json.loads(row)["step"] <= self.step]  # later ones will be lived again
         write_atomic(log, "".join(row + "\n" for row in kept).encode())
-
-    def _tick(self) -> None:
-        now = time.monotonic()
-        self.seconds += now - self.clock
-        self.clock = now
 
     @property
     def _count(self) -> dict[str, float]:

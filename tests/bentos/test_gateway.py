@@ -108,6 +108,7 @@ def test_bentoml_clients_read_documents(server: Server, tmp_path: Path) -> None:
     path.write_bytes(PNG)
     with bentoml.SyncHTTPClient(server.url) as client:
         answer = client.ocr(file=path)
+    client._temp_dir.cleanup()  # BentoML leaves it to the garbage collector, which warns
     assert Reading.model_validate(answer).text.splitlines() == LINES
 
 
@@ -253,6 +254,17 @@ def test_metrics_of_all_three_services_are_on_the_one_port(client: httpx.Client,
         assert f'{metrics.BATCH_ITEMS}_count{{task="{task}"}}' in found
         assert f'digest="{getattr(served[1], task).digest}"' in found
     assert f'{metrics.RELEASE_INFO}{{digest="{served[1].digest}"}} 1.0' in found
+
+
+def test_a_model_that_dies_comes_back(server: Server, served: Served) -> None:
+    """Its calls wait in the socket, which outlives it."""
+    family = psutil.Process(server.pid).children(recursive=True)
+    victim = next(process for process in family if "Detection" in process.cmdline())
+    victim.kill()
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        assert _text(_post(client, PNG)).splitlines() == LINES
+        assert client.get("/readyz").json()["release"] == served[1].digest
+        assert client.get("/livez").json() == {"alive": True}
 
 
 def test_strangers_paths_make_no_metrics(client: httpx.Client) -> None:

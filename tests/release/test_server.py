@@ -31,6 +31,15 @@ def test_a_clone_without_a_champion_ends_with_one_line(tmp_path: Path) -> None:
     assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
+def test_a_setting_that_makes_no_sense_ends_with_one_line(tmp_path: Path) -> None:
+    env = {"OCR_OPS_HOME": str(tmp_path / "home"), "OCR_OPS_MAX_IN_FLIGHT": "many"}
+    with (
+        pytest.raises(ServerDied, match="exit code 2: error: OCR_OPS_MAX_IN_FLIGHT: 'many'"),
+        serve(ROOT, env=env, log=tmp_path / "log"),
+    ):
+        pass
+
+
 def test_a_server_that_never_gets_ready_is_given_up_and_gone(tmp_path: Path) -> None:
     before = {child.pid for child in psutil.Process().children(recursive=True)}
     env = {"OCR_OPS_HOME": str(tmp_path / "home")}
