@@ -12,7 +12,7 @@ from ocr_ops.data.render_sheet import SPLIT_GAP, Rng, Sheet
 def receipt(sheet: Sheet) -> None:
     rng, size, width = sheet.rng, sheet.size, sheet.width
     left, right = width * rng.uniform(0.03, 0.1), width * rng.uniform(0.9, 0.97)
-    pitch = size * rng.uniform(1.0, 1.55)
+    pitch = size * rng.uniform(0.8, 1.5)
     y = size * rng.uniform(0.5, 4)
     for _ in range(int(rng.integers(2, 7))):
         scale = rng.uniform(1.0, 1.8) if rng.random() < 0.25 else 1.0
@@ -217,19 +217,30 @@ def _textless(sheet: Sheet) -> None:
 
 
 def decorate(sheet: Sheet) -> None:
-    """Bar codes, logos and stamps where no text is."""
+    """What is on paper beside text: bar codes, logos, punch holes, specks, and a pen's marks also over the text."""
     rng = sheet.rng
-    for _ in range(int(rng.integers(0, 3))):
-        width, height = (int(sheet.size * rng.uniform(*span)) for span in ((4, 14), (2, 6)))
+    for _ in range(int(rng.integers(1, 6))):
+        width, height = (int(sheet.size * rng.uniform(*span)) for span in ((2, 14), (1.5, 6)))
         x, y = int(rng.integers(max(1, sheet.width - width))), int(rng.integers(max(1, sheet.height - height)))
-        if sheet.ink[y : y + height, x : x + width].any():
+        centre, tone, draw = (x + width // 2, y + height // 2), (int(rng.integers(140, 256)),), rng.random()
+        if draw < 0.15:
+            angle = int(rng.integers(-20, 20))
+            cv2.ellipse(sheet.ink, centre, (width // 2, height // 2), angle, 20, 340, tone, int(rng.integers(1, 4)))
+        elif draw < 0.3:
+            points = np.cumsum(rng.integers(-sheet.size, sheet.size + 1, (4, 1, 2)), axis=0) + centre
+            cv2.polylines(sheet.ink, [points.astype(np.int32)], False, tone, int(rng.integers(1, 4)))
+        elif draw < 0.5:
+            for spot in rng.integers((0, 0), (sheet.width, sheet.height), (int(rng.integers(1, 12)), 2)):
+                cv2.circle(sheet.ink, (int(spot[0]), int(spot[1])), int(rng.integers(0, 4)), tone, -1)
+        elif sheet.ink[y : y + height, x : x + width].any():
             continue
-        if rng.random() < 0.5:
+        elif draw < 0.65:
+            cv2.circle(sheet.ink, centre, min(width, height) // 2, tone, int(rng.integers(-1, 4)) or -1)
+        elif draw < 0.8:
             bars = np.repeat(rng.integers(0, 2, width // 2 + 1), 2)[:width].astype(np.uint8) * 255
             sheet.ink[y : y + height, x : x + width] = bars[: sheet.width - x]
         else:
-            centre = (x + width // 2, y + height // 2)
-            cv2.ellipse(sheet.ink, centre, (width // 3, height // 2), 0, 0, 360, (220,), int(rng.integers(-1, 4)) or 1)
+            cv2.ellipse(sheet.ink, centre, (width // 3, height // 2), 0, 0, 360, tone, int(rng.integers(-1, 4)) or 1)
 
 
 LAYOUTS: tuple[tuple[Callable[[Sheet], None], float], ...] = (

@@ -51,13 +51,13 @@ class PageRenderer:
             font=font,
             bold=family[int(rng.integers(len(family)))],
             size=int(np.exp(rng.uniform(np.log(12), np.log(34)))),
-            stretch=rng.uniform(0.6, 1.0) if font.mono and slip else rng.uniform(0.9, 1.1),
+            stretch=rng.uniform(0.42, 1.0) if font.mono and slip else rng.uniform(0.9, 1.1),
             spacing=rng.uniform(0, 1.5) if rng.random() < 0.2 else 0.0,
             pasted=self.crops if slip else (),
             paste_share=self.paste_share * 2 if rng.random() < 0.5 else 0.0,
         )
         layout(sheet)
-        if rng.random() < 0.35:
+        if rng.random() < 0.45:
             decorate(sheet)
         ink = augment.worn_ink(rng, sheet.ink) if rng.random() < 0.3 and sheet.size > 13 else sheet.ink
         return RenderedPage(_on_paper(rng, ink), tuple(sheet.segments))

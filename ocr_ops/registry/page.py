@@ -35,7 +35,7 @@ def model_description(spec: ModelSpec, digest: str, figures: Mapping[str, float]
     return _fit(f"# {spec.name}\n\n{_table(('', ''), rows)}\n\n{card.strip()}\n")
 
 
-def release_description(release: Release, number: int, versions: Mapping[str, int], reports: Sequence[Report]) -> str:
+def release_description(release: Release, number: int, versions: Mapping[Task, int], reports: Sequence[Report]) -> str:
     """Version `number` of `ocr`: all it takes to decide a promotion. `versions`: that of each task's model."""
     bundles = []
     for bundle in (release.detection, release.recognition):

@@ -47,6 +47,8 @@ def tune(
             trial.report(score, rung)
             if trial.should_prune():
                 raise optuna.TrialPruned
+            if loop.read_tensors(scratch / loop.CHECKPOINT)[1]["seconds"] >= 60 * minutes:
+                break  # a single step took what was left
         return score
 
     study.optimize(objective, n_trials=trials)

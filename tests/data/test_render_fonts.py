@@ -23,7 +23,7 @@ def test_a_folder_without_fonts_is_an_error_that_names_the_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OCR_OPS_FONTS", str(tmp_path))
-    with pytest.raises(BadInput, match="fonts.txt"):
+    with pytest.raises(BadInput, match=r"fonts\.txt"):
         load_fonts(CHARSET)
 
 

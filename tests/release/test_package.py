@@ -1,5 +1,8 @@
 import io
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -16,6 +19,7 @@ from ocr_ops.release.package import Package, package
 from ocr_ops.release.server import readiness, serve
 from tests.tiny import build_release, draw
 
+ROOT = Path(__file__).resolve().parents[2]
 POISON = ("torch", "mlflow", "optuna", "onnx", "locust", "matplotlib")
 
 
@@ -34,6 +38,10 @@ def packed(release: Release, workspace: Workspace) -> Package:
     return package(release, workspace)
 
 
+def _files(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
+
+
 def test_a_package_is_named_after_its_release(packed: Package, release: Release, workspace: Workspace) -> None:
     assert packed.tag == f"ocr:{short(release.digest)}"
     assert packed.digest == release.digest
@@ -43,7 +51,7 @@ def test_a_package_is_named_after_its_release(packed: Package, release: Release,
 def test_a_package_carries_the_release_and_what_serves_it(packed: Package, release: Release) -> None:
     """An allow-list: no training, no registry, no tests, nothing of the workspace but the release."""
     source = packed.path / "src"
-    files = {str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()}
+    files = _files(source)
     rooms = ("ocr_ops/core/", "ocr_ops/runtime/", "bentos/", ".ocr-ops/champion/")
     assert {file for file in files if not file.startswith(rooms)} == {"bentofile.yaml", "ocr_ops/__init__.py"}
     assert {Path(file).suffix for file in files} == {".py", ".lock", ".json", ".onnx", ".yaml"}
@@ -70,6 +78,23 @@ def test_a_package_is_not_built_twice(packed: Package, release: Release, workspa
     before = (packed.path / "bento.yaml").stat().st_mtime_ns
     assert package(release, workspace) == packed
     assert (packed.path / "bento.yaml").stat().st_mtime_ns == before
+
+
+def test_bentoml_build_in_a_clone_carries_the_same_files(packed: Package, release: Release, tmp_path: Path) -> None:
+    """The allow-list of bentofile.yaml itself: a clone has much more than serving needs."""
+    clone = tmp_path / "clone"
+    noise = shutil.ignore_patterns("__pycache__")
+    for room in ("ocr_ops", "bentos", "tests", "loadtests"):
+        shutil.copytree(ROOT / room, clone / room, ignore=noise)
+    shutil.copyfile(ROOT / "bentofile.yaml", clone / "bentofile.yaml")
+    home = Workspace(clone / ".ocr-ops")
+    shutil.copytree(release.path, home.champion)
+    for stray in (clone / "core.py", clone / "secret.key", home.home / "ledger.jsonl", home.champion.parent / "k.pem"):
+        stray.write_text("not for the box that serves", encoding="utf-8")
+    env = {**os.environ, "BENTOML_HOME": str(tmp_path / "bentoml"), "BENTOML_DO_NOT_TRACK": "true"}
+    command = [sys.executable, "-m", "bentoml", "build", "--version", "test"]
+    subprocess.run(command, cwd=clone, env=env, check=True, capture_output=True)
+    assert _files(tmp_path / "bentoml" / "bentos" / "ocr" / "test" / "src") == _files(packed.path / "src")
 
 
 def test_an_altered_package_is_built_again(packed: Package, release: Release, workspace: Workspace) -> None:

@@ -38,7 +38,7 @@ def test_a_network_nobody_can_build_is_a_bad_record(
     folder_of: Callable[[str], Path], recognition: Path, change: tuple[str, str]
 ) -> None:
     text = (recognition / "model.toml").read_text(encoding="utf-8").replace(*change)
-    with pytest.raises(BadRecord, match="model.toml"):
+    with pytest.raises(BadRecord, match=r"model\.toml"):
         build(ModelSpec.read(folder_of(text)))
 
 
