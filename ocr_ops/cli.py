@@ -50,6 +50,14 @@ def _data_option(command: F) -> F:
     return click.option("--data", type=_folder, help=text)(command)
 
 
+def _receipt_option(command: F) -> F:
+    return click.option("--receipt", type=_file, help="Where its receipt lies, if not in the workspace.")(command)
+
+
+def _reason_option(command: F) -> F:
+    return click.option("--reason", default="unstated", show_default=True, help="Why; kept in the ledger.")(command)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ocr-ops")
 def cli() -> None:
@@ -69,16 +77,16 @@ def cli() -> None:
 @click.option("--minutes", type=_positive, help="Stop after so long; the next call resumes.")
 @click.option("--horizon", type=_positive, help="End the schedule after so many minutes, not after the recipe's steps.")
 @click.option("--real", type=_folder, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda, or what there is.")
-@click.option("--publish", is_flag=True, help="Put the best weights into the model's folder at the end.")
+@click.option("--fresh", is_flag=True, help="Start over instead of resuming the run of that name.")
+@click.option("--publish", is_flag=True, help="Put the best weights so far into the model's folder.")
 @_json_option
 def train(
     model: Path,
     minutes: float | None,
     horizon: float | None,
     real: Path | None,
-    device: str,
     *,
+    fresh: bool,
     publish: bool,
     as_json: bool,
 ) -> None:
@@ -88,24 +96,23 @@ def train(
     Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
     """
     from ocr_ops.registry import Registry
-    from ocr_ops.train import fit as training
-    from ocr_ops.train.loop import Leg
+    from ocr_ops.train.fit import fit
 
     workspace = Workspace.current()
-    folder = workspace.runs / model.name
     registry = Registry.open(workspace)
-    figures = training.fit(model, Leg(folder, horizon, minutes, device=device), real)
-    registry.log_training(model, folder)
-    if publish:
-        training.publish(folder, model)
-    _print([{"run": str(folder), **figures}], as_json=as_json)
+    made = fit(model, workspace.runs, minutes=minutes, horizon=horizon, real=real, fresh=fresh, publish=publish)
+    folder = workspace.runs / made.model
+    run = registry.log_training(model, folder)
+    figures = {name: f"{value:.4g}" for name, value in made.figures.items()}
+    _print([{"folder": str(folder), "mlflow run": run, "step": made.step, **figures}], as_json=as_json)
 
 
 @cli.command()
 @click.argument("model", type=_folder)
 @click.option("--trials", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--minutes", type=float, default=1.0, show_default=True, help="Training time of a trial.")
-def tune(model: Path, trials: int, minutes: float) -> None:
+@click.option("--minutes", type=_positive, default=1.0, show_default=True, help="Training time of a trial.")
+@click.option("--real", type=_folder, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
+def tune(model: Path, trials: int, minutes: float, real: Path | None) -> None:
     r"""Search learning rate, width and augmentation with Optuna; prints the best settings as JSON.
 
     \b
@@ -113,7 +120,7 @@ def tune(model: Path, trials: int, minutes: float) -> None:
     """
     from ocr_ops.train.tune import tune as search
 
-    click.echo(json.dumps(search(model, Workspace.current().home, trials=trials, minutes=minutes)))
+    click.echo(json.dumps(search(model, Workspace.current().home, trials=trials, minutes=minutes, real=real)))
 
 
 @cli.command()
@@ -254,9 +261,11 @@ def gate(release_dir: Path | None, data: Path | None, policy_file: Path | None, 
 
 @cli.command()
 @click.option("--version", type=int, help="Version of the registered model `ocr`; the candidate without it.")
-@click.option("--reason", default="", help="Why; kept in the ledger.")
+@click.option("--digest", help="The release's digest, instead of its version.")
+@_receipt_option
+@_reason_option
 @_json_option
-def promote(version: int | None, reason: str, *, as_json: bool) -> None:
+def promote(version: int | None, digest: str | None, receipt: Path | None, reason: str, *, as_json: bool) -> None:
     r"""Move the `champion` alias; refused without a passing receipt for exactly these digests.
 
     \b
@@ -266,13 +275,16 @@ def promote(version: int | None, reason: str, *, as_json: bool) -> None:
     from ocr_ops.release.promote import promote as move
 
     workspace = Workspace.current()
-    _print([_moved(move(Registry.open(workspace), workspace, version=version, reason=reason))], as_json=as_json)
+    registry = Registry.open(workspace)
+    moved = move(registry, workspace, digest=digest, version=version, receipt=receipt, reason=reason)
+    _print([_moved(moved)], as_json=as_json)
 
 
 @cli.command()
-@click.option("--reason", default="", help="Why; kept in the ledger.")
+@_receipt_option
+@_reason_option
 @_json_option
-def rollback(reason: str, *, as_json: bool) -> None:
+def rollback(receipt: Path | None, reason: str, *, as_json: bool) -> None:
     r"""Return `champion` to `previous`.
 
     \b
@@ -282,12 +294,15 @@ def rollback(reason: str, *, as_json: bool) -> None:
     from ocr_ops.release.promote import rollback as move
 
     workspace = Workspace.current()
-    _print([_moved(move(Registry.open(workspace), workspace, reason=reason))], as_json=as_json)
+    moved = move(Registry.open(workspace), workspace, receipt=receipt, reason=reason)
+    _print([_moved(moved)], as_json=as_json)
 
 
 @cli.command()
+@_receipt_option
+@click.option("--force", is_flag=True, help="Do without a receipt; the ledger shows that there was none.")
 @_json_option
-def pull(*, as_json: bool) -> None:
+def pull(receipt: Path | None, *, force: bool, as_json: bool) -> None:
     r"""Fetch what the `champion` alias names now: after someone moved it in the MLflow UI.
 
     \b
@@ -297,7 +312,8 @@ def pull(*, as_json: bool) -> None:
     from ocr_ops.release.promote import pull as fetch
 
     workspace = Workspace.current()
-    _print([_moved(fetch(Registry.open(workspace), workspace))], as_json=as_json)
+    moved = fetch(Registry.open(workspace), workspace, receipt=receipt, force=force)
+    _print([_moved(moved)], as_json=as_json)
 
 
 @cli.command()

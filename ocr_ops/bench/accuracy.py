@@ -56,7 +56,7 @@ def match_regions(
 
 def _hull(polygon: NDArray[np.float32]) -> NDArray[np.float32]:
     # Labels of real data are now and then twisted; intersection needs convex corners in order.
-    return cv2.convexHull(np.asarray(polygon, np.float32)).reshape(-1, 2)
+    return np.asarray(cv2.convexHull(np.asarray(polygon, np.float32)), np.float32).reshape(-1, 2)
 
 
 def _near(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:

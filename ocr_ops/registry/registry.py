@@ -110,6 +110,24 @@ class Registry:
             made = self._create_version(name, run, tags, page.model_description(spec, digest, training.figures, text))
         return self._with_alias(made, "candidate")
 
+    def log_training(self, model_dir: Path, folder: Path) -> str:
+        """Logs a training run's folder as an MLflow run: settings, curves so far, pictures. Its run id.
+
+        Each leg of a training becomes a run of its own, whose curves begin where the training did.
+        """
+        spec = ModelSpec.read(model_dir)
+        training = Training.of_run(folder)
+        with self._run(f"ocr-{spec.task}", f"train {spec.name}") as run:
+            recipe = {f"recipe.{key}": value for key, value in spec.recipe.items()}
+            network = {f"network.{key}": value for key, value in spec.network.items()}
+            self._log_params(run, {"model": spec.name, **recipe, **network})
+            self._log_curves(run, training.curves)
+            if training.curves:
+                self._log_file(run, "plots/curves.png", page.curves_png(training.curves))
+            for picture in sorted(folder.glob("*.png")):
+                self.client.log_artifact(run, str(picture), "samples")
+        return run
+
     def log_bundle(self, made: ModelVersion, bundle: ModelBundle, report: Report | None) -> ModelVersion:
         """Adds an exported bundle to the run of the model it came from, with its figures if it was measured.
 

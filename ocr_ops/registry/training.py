@@ -15,6 +15,9 @@ _COUNTERS = {"step", "seconds", "samples"}
 """Columns of a row that say when it was taken."""
 
 
+METRICS_FILE = "metrics.jsonl"
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """`curves`: (step, value) by name. `figures`: single numbers. `facts`: texts, such as digests and devices."""
@@ -39,6 +42,18 @@ class Training:
             if not isinstance(data, dict):
                 raise BadRecord(path, type(data).__name__, "a JSON object", "write it again, or remove it")
             training._take("", data)
+        return training
+
+    @classmethod
+    def of_run(cls, folder: Path) -> Self:
+        """The curves of a training run's folder (`metrics.jsonl`). `BadRecord` when there is none or it is broken."""
+        path = folder / METRICS_FILE
+        training = cls()
+        try:
+            for row in path.read_text(encoding="utf-8").splitlines():
+                training._point(json.loads(row))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BadRecord(path, str(error), "a JSON object with a step a line", "train first") from None
         return training
 
     def _take(self, prefix: str, data: Mapping[str, Any]) -> None:
