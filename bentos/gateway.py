@@ -39,7 +39,7 @@ DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
 PROBE_SECONDS = 5.0
 DEAD_SECONDS = 120.0
-"""How long a model may be away before this server had better be started anew. In a container nobody else does."""
+"""How long a model may go without an answer before /livez says to start anew: it hangs, for a dead one is replaced."""
 
 
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from ocr_ops.core.errors import BadInput, BadRecord, NotProven
 from ocr_ops.core.record import write_atomic
 from ocr_ops.core.spec import ModelSpec
+from ocr_ops.runtime.cpu import thread_count
 
 Batch = dict[str, Tensor]
 
@@ -70,7 +71,8 @@ class Leg:
     until: float | None = None
     evaluate_every: float = 240.0
     """Seconds between evaluations, each followed by a checkpoint."""
-    workers: int = 0
+    workers: int | None = None
+    """Processes that draw batches; unset, none beside a CPU, which they would slow, and all cores beside a GPU."""
     device: str = "auto"
 
 
@@ -113,6 +115,11 @@ def pick_precision(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def pick_workers(wanted: int | None, device: torch.device) -> int:
+    """How many processes draw batches: see `Leg.workers`."""
+    return (0 if device.type == "cpu" else thread_count()) if wanted is None else wanted
+
+
 def one_cycle(progress: float) -> float:
     """Share of the peak learning rate at `progress` 0..1: 4 % linear warm-up, cosine to 0.5 %."""
     if progress < 0.04:
@@ -141,8 +148,10 @@ def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
     tqdm.write(f"{spec.name}: {course.device}, {course.precision}, from step {course.step}", file=sys.stderr)
     started = examined = time.monotonic()
     figures: dict[str, float] = {}
-    with tqdm(total=100, desc=spec.name, unit="%", mininterval=1 if sys.stderr.isatty() else 30) as bar:
-        for batch in batches(lesson, course.step, leg.workers):
+    pace = 1 if sys.stderr.isatty() else 30
+    begun = round(100 * course.progress, 2)
+    with tqdm(total=100, initial=begun, desc=spec.name, unit="%", mininterval=pace) as bar:
+        for batch in batches(lesson, course.step, pick_workers(leg.workers, course.device)):
             course.learn(batch)
             now = time.monotonic()
             over = course.over or (leg.minutes is not None and now - started >= 60 * leg.minutes)
