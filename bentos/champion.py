@@ -1,11 +1,14 @@
 """The release these services serve: the one a Bento carries, or a clone's champion."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from ocr_ops.core.errors import OcrOpsError, UsageError
+import click
+
+from ocr_ops.core.errors import OcrOpsError, PortOccupied, UsageError
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime.cpu import cpu_share
@@ -26,6 +29,22 @@ def require_champion() -> None:
         open_champion()
     except OcrOpsError as error:
         _end(error)
+
+
+def require_port() -> None:
+    """Ends the process with one line when the address `bentoml serve` was told is taken."""
+    context = click.get_current_context(silent=True)
+    asked = context.params if context else {}
+    host, port = str(asked.get("host") or "0.0.0.0"), int(asked.get("port") or 0)  # noqa: S104  BentoML's default
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        # As the server itself will bind it: a port in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            found = (error.strerror or str(error)).lower()
+            _end(PortOccupied(f"{host}:{port}", found, "a free address", "stop what listens there, or pass --port"))
 
 
 def model_threads() -> int:

@@ -14,7 +14,7 @@ from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from bentos.champion import open_champion, require_champion, setting
+from bentos.champion import open_champion, require_champion, require_port, setting
 from bentos.detection import Detection
 from bentos.edge import Document, Upload, edged, problem
 from bentos.hop import calls
@@ -66,6 +66,7 @@ class Gateway:
     def check() -> None:
         """Before any worker starts."""
         require_champion()
+        require_port()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)
     async def ocr(self, file: Upload) -> Reading | Response:

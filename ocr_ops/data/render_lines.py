@@ -35,6 +35,32 @@ class LineRenderer:
             if ink.shape[0] > 2 and ink.shape[1] * 32 <= longest * ink.shape[0] * 0.8:
                 return self._crop(rng, ink), text
 
+    def blank(self, rng: Rng) -> Gray:
+        """A crop of what a detector takes for text and is none: specks, strokes, blobs, bars, rules, texture."""
+        height = int(rng.integers(10, 48))
+        width = int(height * np.exp(rng.uniform(np.log(1.6), np.log(10))))  # narrow ones would look like letters
+        ink = np.zeros((height, width), np.uint8)
+        draw, tone = rng.random(), (int(rng.integers(120, 256)),)
+        spots = rng.integers((0, 0), (width, height), (int(rng.integers(2, 9)), 2))
+        if draw < 0.25:
+            for x, y in spots:
+                cv2.circle(ink, (int(x), int(y)), int(rng.integers(0, max(2, height // 7))), tone, -1)
+        elif draw < 0.45:
+            cv2.polylines(ink, [spots[:4].astype(np.int32)], False, tone, int(rng.integers(1, 4)))
+        elif draw < 0.6:
+            size = (width // 2, int(height * rng.uniform(0.2, 0.6)))
+            cv2.ellipse(ink, (width // 2, height // 2), size, 0, 0, 360, tone, int(rng.integers(-1, 4)) or -1)
+        elif draw < 0.7:
+            ink[:] = np.repeat(rng.integers(0, 2, width // 2 + 1), 2)[:width].astype(np.uint8) * 255
+        elif draw < 0.85:
+            grain = (rng.random((max(2, height // 2), max(2, width // 2)), dtype=np.float32) * 255).astype(np.uint8)
+            grain = np.where(grain > rng.integers(100, 250), 255, 0).astype(np.uint8)
+            ink = np.asarray(cv2.resize(grain, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+        elif draw < 0.95:
+            ink[height // 2 : height // 2 + int(rng.integers(1, 4))] = tone[0]
+            ink[:, :: int(rng.integers(2, 9))] = 0
+        return augment.camera(rng, augment.paper(rng, ink), self.strength)
+
     def _ink(self, rng: Rng, font: Font, text: str) -> Gray:
         size = int(np.exp(rng.uniform(np.log(11), np.log(46))))
         spacing = rng.uniform(-0.02, 0.18) * size if rng.random() < 0.25 else 0.0

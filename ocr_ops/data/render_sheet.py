@@ -80,6 +80,7 @@ class Sheet:
     def _paste(self, place: tuple[float, float], height: float, align: Align) -> int:
         """A real crop's ink instead of a font's."""
         crop = self.pasted[int(self.rng.integers(len(self.pasted)))]
+        height *= self.rng.uniform(0.75, 1.0)
         scale = height / crop.shape[0]
         if crop.shape[1] * scale > self.width * 0.6:
             return 0
@@ -99,13 +100,25 @@ class Sheet:
         target = self.ink[top : top + height, left : left + width]
         if np.count_nonzero(target) > 0.12 * target.size:  # text over text is nobody's document
             return 0
-        np.maximum(target, ink, out=target)
         extra = max(0, least - height) / 2
         pad = -0.02 * height if framed else MARGIN * max(height, least)
         side = 0.0 if framed else pad
         box = (left - side, top - pad - extra, left + width + side, top + height + pad + extra)
+        if self._crowded(*box):
+            return 0
+        np.maximum(target, ink, out=target)
         self.segments.append(Segment(_rectangle(*box), words))
         return width
+
+    def _crowded(self, x0: float, y0: float, x1: float, y1: float) -> bool:
+        """Whether a box would lie on another, or so near on the same row that both would be one segment."""
+        if not self.segments:
+            return False
+        others = np.array([segment.polygon[(0, 2), :].ravel() for segment in self.segments])
+        shared = np.minimum(y1, others[:, 3]) - np.maximum(y0, others[:, 1])
+        least = np.minimum(y1 - y0, others[:, 3] - others[:, 1])
+        gap = np.maximum(x0, others[:, 0]) - np.minimum(x1, others[:, 2])
+        return bool((((shared > 0.5 * least) & (gap < least)) | ((shared > 0.25 * least) & (gap < 0))).any())
 
     def rule(self, y: float, x0: float = 0.04, x1: float = 0.96) -> None:
         """A printed rule: solid, dashed, or a row of characters (which is no text)."""

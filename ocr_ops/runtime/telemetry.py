@@ -76,8 +76,11 @@ def model_loaded(bundle: ModelBundle, provider: str) -> None:
 
 
 def release_loaded(release: Release) -> None:
-    """Tells that this process serves the release."""
+    """Tells that this process serves the release, and starts the counts that an SLO is made of at zero."""
     _release_info().labels(release.digest).set(1)
+    # Prometheus sees no increase in a series that is born with its first event: the first failure would not count.
+    for status in ("200", "500", "503"):
+        _requests().labels(status)
 
 
 def exposition() -> tuple[bytes, str]:

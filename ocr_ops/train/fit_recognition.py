@@ -26,6 +26,9 @@ from ocr_ops.train.networks import build
 
 Gray = NDArray[np.uint8]
 
+BLANK_SHARE = 0.03
+"""Crops without text, to be read as nothing: detectors find specks and strokes as well."""
+
 
 @dataclass(frozen=True, slots=True)
 class Crop:
@@ -64,7 +67,7 @@ def read_crops(folder: Path, charset: str) -> tuple[list[Crop], list[Crop]]:
 
 def feasible(text: str, steps: int) -> bool:
     """Whether CTC can write `text` in `steps`: equal neighbours need a blank between them."""
-    return 0 < len(text) + sum(a == b for a, b in pairwise(text)) <= steps
+    return len(text) + sum(a == b for a, b in pairwise(text)) <= steps
 
 
 class RecognitionLesson:
@@ -87,6 +90,8 @@ class RecognitionLesson:
         examiner = LineRenderer(spec.charset, "validation")
         drawn = [examiner.line(np.random.default_rng((self.seed, 1, i)), self.longest) for i in range(exam)]
         self.exam = {"synthetic": [Crop(image, text, folded=False) for image, text in drawn], "real": held}
+        blanks = (examiner.blank(np.random.default_rng((self.seed, 3, i))) for i in range(exam // 4))
+        self.blanks = [Crop(image, "", folded=False) for image in blanks]
         # Classes of letters that have an upper-case twin in the charset.
         place = {char: index for index, char in enumerate(spec.charset, 1)}
         pairs = [(i, place[c.upper()]) for c, i in place.items() if c.upper() != c and c.upper() in place]
@@ -108,15 +113,9 @@ class RecognitionLesson:
         }
 
     def pool(self, index: int) -> list[loop.Batch]:
-        count = self.batch * self.batches_per_pool
         crops = []
-        for item in range(count):
-            rng = np.random.default_rng((self.seed, 0, index, item))
-            crop = (
-                self._real(rng)
-                if rng.random() < self.real_share
-                else Crop(*self.renderer.line(rng, self.longest), folded=False)
-            )
+        for item in range(self.batch * self.batches_per_pool):
+            crop = self._draw(np.random.default_rng((self.seed, 0, index, item)))
             image = to_height(crop.image, self.spec.input.height, self.spec.input.stride, self.longest)
             if feasible(crop.text, image.shape[1] // self.spec.input.stride):
                 crops.append(Crop(image, crop.text, crop.folded))
@@ -126,6 +125,15 @@ class RecognitionLesson:
         groups = [crops[a:b] for a, b in zip([0, *cuts], [*cuts, len(crops)], strict=True)]
         order = np.random.default_rng((self.seed, 2, index)).permutation(len(groups))
         return [self._collate(groups[i]) for i in order]
+
+    def _draw(self, rng: np.random.Generator) -> Crop:
+        """One crop to learn from: a real one, a drawn one, or now and then one that says nothing."""
+        draw = rng.random()
+        if draw < self.real_share:
+            return self._real(rng)
+        if draw > 1 - BLANK_SHARE:
+            return Crop(self.renderer.blank(rng), "", folded=False)
+        return Crop(*self.renderer.line(rng, self.longest), folded=False)
 
     def _real(self, rng: np.random.Generator) -> Crop:
         crop = self.real[int(rng.integers(len(self.real)))]
@@ -173,7 +181,7 @@ class RecognitionLesson:
             reduction="none",
             zero_infinity=True,
         )
-        return (each / batch["length"]).mean()
+        return (each / batch["length"].clamp(min=1)).mean()
 
     def read(self, crops: Sequence[Crop]) -> list[str]:
         """Texts of crops, in order."""
@@ -201,7 +209,8 @@ class RecognitionLesson:
                 )
                 figures[f"{name}_exact"] = sum(a == b for a, b in pairs) / len(pairs)
         errors = [value for name, value in figures.items() if name.endswith("_cer")]
-        return {**figures, "score": 1 - sum(errors) / len(errors)}
+        silent = sum(not text for text in self.read(self.blanks)) / max(1, len(self.blanks))
+        return {**figures, "blank_silent": silent, "score": 1 - sum(errors) / len(errors)}
 
     def picture(self) -> Gray:
         crops = [*self.exam["synthetic"][:20], *self.exam["real"][:20]]

@@ -54,7 +54,7 @@ class Lesson(Protocol):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the data is: digests, counts."""
+        """What the data is: digests under `dataset`, counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +257,8 @@ class _Course:
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for index, entry in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in entry.items()}
-        _save(self.leg.folder / CHECKPOINT, tensors, {**self._count, "best": self.best})
+        dataset = self.lesson.facts["dataset"]
+        _save(self.leg.folder / CHECKPOINT, tensors, {**self._count, "best": self.best, "dataset": dataset})
 
     def _resume(self) -> None:
         if not (self.leg.folder / CHECKPOINT).exists():
@@ -277,7 +278,8 @@ class _Course:
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.step, self.seconds, self.samples = note["step"], note["seconds"], note["samples"]
-        self.best = note["best"]
+        # A score on other data says nothing about this one's.
+        self.best = note["best"] if note.get("dataset") == self.lesson.facts["dataset"] else -math.inf
         log = self.leg.folder / METRICS
         rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
         kept = [row for row in rows if json.loads(row)["step"] <= self.step]  # later ones will be lived again

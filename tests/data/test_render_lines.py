@@ -23,6 +23,15 @@ def test_a_line_is_a_grey_crop_with_a_text_of_the_charset() -> None:
         assert crop.std() > 0, text
 
 
+def test_a_blank_is_a_crop_like_any_other() -> None:
+    renderer = LineRenderer(CHARSET)
+    for seed in range(60):
+        crop = renderer.blank(np.random.default_rng(seed))
+        assert crop.dtype == np.uint8
+        assert 10 <= crop.shape[0] < 48
+        assert crop.shape[1] >= 16
+
+
 @pytest.mark.parametrize(("shape", "width"), [((16, 40), 80), ((64, 104), 52), ((32, 5000), 512), ((30, 1), 4)])
 def test_a_crop_gets_the_networks_height_and_a_whole_number_of_steps(shape: tuple[int, int], width: int) -> None:
     image = to_height(np.full(shape, 200, np.uint8), 32, 4, 512)

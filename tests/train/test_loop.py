@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -107,3 +108,20 @@ def test_damaged_weights_are_bad_input(tmp_path: Path) -> None:
         loop.read_tensors(tmp_path / "weights")
     with pytest.raises(BadInput, match="absent"):
         loop.read_tensors(tmp_path / "absent")
+
+
+def test_a_score_on_other_data_does_not_stand_in_the_way(tmp_path: Path) -> None:
+    class Generous(Toy):
+        def evaluate(self) -> dict[str, float]:
+            return {"score": 99.0}
+
+    class Strict(Toy):
+        @property
+        def facts(self) -> dict[str, Any]:
+            return {"dataset": {"toy": "2"}}
+
+    loop.fit(Generous(), toy_spec(3), loop.Leg(tmp_path))
+    loop.fit(Toy(), toy_spec(6), loop.Leg(tmp_path))
+    assert loop.read_tensors(tmp_path / loop.BEST)[1]["step"] == 3
+    loop.fit(Strict(), toy_spec(9), loop.Leg(tmp_path))
+    assert loop.read_tensors(tmp_path / loop.BEST)[1]["step"] == 9
