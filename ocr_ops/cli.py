@@ -103,8 +103,7 @@ def train(
     made = fit(model, workspace.runs, minutes=minutes, horizon=horizon, real=real, fresh=fresh, publish=publish)
     folder = workspace.runs / made.model
     run = registry.log_training(model, folder)
-    figures = {name: f"{value:.4g}" for name, value in made.figures.items()}
-    _print([{"folder": str(folder), "mlflow run": run, "step": made.step, **figures}], as_json=as_json)
+    _print([{"folder": str(folder), "mlflow run": run, "step": made.step, **made.figures}], as_json=as_json)
 
 
 @cli.command()
@@ -493,7 +492,7 @@ def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
         if list(row) != heads:
             _table(heads, group)
             heads, group = list(row), []
-        group.append([str(value) for value in row.values()])
+        group.append([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()])
     _table(heads, group)
 
 
@@ -506,13 +505,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def _bundle_row(bundle: ModelBundle) -> dict[str, Any]:
-    facts = {name: f"{value:.3g}" for name, value in bundle.manifest.facts.items()}
-    return {"bundle": str(bundle.path), "precision": bundle.manifest.precision, "digest": bundle.digest, **facts}
+    manifest = bundle.manifest
+    return {"bundle": str(bundle.path), "precision": manifest.precision, "digest": bundle.digest, **manifest.facts}
 
 
 def _report_row(report: Report) -> dict[str, Any]:
-    figures = {name: f"{value:.4g}" for name, value in report.metrics.items()}
-    return {"subject": report.name, **figures, "verdict": str(report.verdict)}
+    return {"subject": report.name, **report.metrics, "verdict": str(report.verdict)}
 
 
 def _moved(move: "Promotion") -> dict[str, Any]:

@@ -166,6 +166,14 @@ def test_the_champion_reads_in_process_over_http_and_through_mlflow_alike(shop: 
             assert json.load(answer)["pages"] == here["pages"]
 
 
+@pytest.mark.shared_data
+def test_real_receipts_are_read(shop: Shop, shared_data: Path) -> None:
+    """Well above the floor of the first version, on pages nobody trained on."""
+    (report,) = shop("bench", "--data", shared_data / "sroie", "--pages", 24, "--policy", "policy.toml", "--json")
+    assert report["pages"] == 24
+    assert report["word_f1"] > 0.55
+
+
 def test_a_second_release_needs_its_own_receipt_and_can_be_rolled_back(shop: Shop, champion: str) -> None:
     """Refused without evidence, promoted with it, and `previous` is one command away."""
     bundles = shop.home / "bundles"
