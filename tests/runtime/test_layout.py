@@ -119,3 +119,13 @@ def test_any_pieces_make_a_sound_page(pieces: list[tuple[list[float], str]]) -> 
             assert len(polygon) == 4
             assert all(0 <= x <= 800 and 0 <= y <= 600 for x, y in polygon)
             assert all(round(value, 1) == value for corner in polygon for value in corner)
+
+
+def test_what_nobody_could_read_is_left_out() -> None:
+    """A logo's guess is dropped, also from the middle of a good line; a line of nothing else goes with it."""
+    doubtful = read("TOTAL xq")
+    doubtful = Decoded(doubtful.text, (0.9,) * 6 + (0.3,) * 2, doubtful.spans)
+    boxes = [box(100, 100, 110), box(100, 140, 110)]
+    found = assemble(800, 800, boxes, [doubtful, read("smudge", 0.4)])
+    assert [line.text for line in found.lines] == ["TOTAL"]
+    assert found.lines[0].confidence == pytest.approx(0.9)
