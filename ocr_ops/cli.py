@@ -420,6 +420,8 @@ def release(models: tuple[Path, ...], data: Path | None, policy_file: Path | Non
     \b
     Example: ocr-ops release models/detection-tiny models/recognition-tiny
     """
+    from ocr_ops.data.pages import read_pages
+    from ocr_ops.release.chain import bench_pages
     from ocr_ops.release.chain import release as run
 
     workspace = Workspace.current()
@@ -434,11 +436,17 @@ def release(models: tuple[Path, ...], data: Path | None, policy_file: Path | Non
         }
         rows.append(row)
     _print(rows, as_json=as_json)
-    click.echo(
-        f"\nRead a file now:\n  ocr-ops read FILE\n"
-        f"Serve it (make serve), then:\n  curl -F file=@FILE http://localhost:{os.environ.get('PORT', '3000')}/v1/ocr",
-        err=as_json,
+    pages = read_pages(data) if data else bench_pages(workspace)
+    example, program = _typed(pages.folder / pages.pages[0].image), _typed(Path(sys.argv[0]))
+    port = os.environ.get("PORT", "3000")
+    lines = (
+        "",
+        "Read a file now:",
+        f"  {program} read {example}",
+        "Serve it with `make serve`, and when it is up:",
+        f"  curl -F file=@{example} http://localhost:{port}/v1/ocr",
     )
+    click.echo("\n".join(lines), err=as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -479,6 +487,12 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         found = (error.strerror or str(error)).lower()
         raise UnreadableDocument(path, found, "a readable image or PDF", "check the path") from None
+
+
+def _typed(path: Path) -> str:
+    """A path as a person would type it from here."""
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
 def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -35,6 +35,8 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
 
     QDQ format; activations uint8, weights int8 per output channel with seven bits in use (`reduce_range`): without
     VNNI the 8-bit product saturates in 16 bits, and a bundle must read the same on every CPU it may land on.
+    The first and the last convolution stay in float: they cost next to nothing and lose the most (measured on
+    `recognition-tiny`: accuracy 0.954 in float, 0.838 all quantized, 0.954 with these two left alone).
     The calibration inputs go through the very preprocessing that serves.
     """
     if bundle.manifest.precision != "fp32":
@@ -48,6 +50,7 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
             _Calibration(bundle, pages),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATORS),
+            nodes_to_exclude=_edges(onnx.load(prepared)),
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
@@ -67,6 +70,12 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
         }
     )
     return ModelBundle.write(out, manifest, files | {GRAPH_FILE: graph.SerializeToString()})
+
+
+def _edges(model: onnx.ModelProto) -> list[str]:
+    """The first and the last quantizable node, of a graph that has others too."""
+    names = [node.name for node in model.graph.node if node.op_type in OPERATORS]
+    return [names[0], names[-1]] if len(names) > 2 else []
 
 
 class _Calibration(CalibrationDataReader):  # type: ignore[misc]

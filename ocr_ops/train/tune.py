@@ -1,9 +1,11 @@
 """Search of a recipe: learning rate, width and augmentation, in short trials that stop early when they lag."""
 
 import shutil
+import sys
 from pathlib import Path
 
 import optuna
+from tqdm import tqdm
 
 from ocr_ops.core.errors import NotProven
 from ocr_ops.core.spec import ModelSpec, Setting
@@ -39,6 +41,7 @@ def tune(
 
     def objective(trial: optuna.Trial) -> float:
         proposal = propose(trial, spec)
+        tqdm.write(f"{spec.name}: trial {trial.number} of this study, {trial.params}", file=sys.stderr)
         lesson = LESSONS[spec.task](proposal, real, EXAM)
         shutil.rmtree(scratch, ignore_errors=True)
         for rung in range(RUNGS):
