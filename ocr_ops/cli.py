@@ -21,7 +21,7 @@ from ocr_ops.core.record import short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Report
 from ocr_ops.core.verdict import require_pass
-from ocr_ops.core.workspace import Workspace
+from ocr_ops.core.workspace import Workspace, shown
 
 if TYPE_CHECKING:
     from ocr_ops.release.promote import Promotion
@@ -437,7 +437,7 @@ def release(models: tuple[Path, ...], data: Path | None, policy_file: Path | Non
         rows.append(row)
     _print(rows, as_json=as_json)
     pages = read_pages(data) if data else bench_pages(workspace)
-    example, program = _typed(pages.folder / pages.pages[0].image), _typed(Path(sys.argv[0]))
+    example, program = shown(pages.folder / pages.pages[0].image), shown(Path(sys.argv[0]))
     port = os.environ.get("PORT", "3000")
     lines = (
         "",
@@ -487,12 +487,6 @@ def _bytes(path: Path) -> bytes:
     except OSError as error:
         found = (error.strerror or str(error)).lower()
         raise UnreadableDocument(path, found, "a readable image or PDF", "check the path") from None
-
-
-def _typed(path: Path) -> str:
-    """A path as a person would type it from here."""
-    whole = path.absolute()
-    return str(whole.relative_to(Path.cwd())) if whole.is_relative_to(Path.cwd()) else str(whole)
 
 
 def _print(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:

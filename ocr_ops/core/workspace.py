@@ -60,3 +60,9 @@ class Workspace:
     @property
     def ledger(self) -> Path:
         return self.home / "ledger.jsonl"
+
+
+def shown(path: Path) -> str:
+    """A path as a person would type it from here."""
+    whole, here = path.absolute(), Path.cwd()
+    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)

@@ -20,7 +20,7 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.report import Environment, Report
 from ocr_ops.core.spec import TASKS, WEIGHTS_FILE, ModelSpec, Task
 from ocr_ops.core.verdict import Verdict, require_pass
-from ocr_ops.core.workspace import Workspace
+from ocr_ops.core.workspace import Workspace, shown
 from ocr_ops.data.documents import load_documents, rendered_pages
 from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.monitor.generate import generate
@@ -105,13 +105,13 @@ def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: 
     yield clock.stage("gate", "load", load.digest, load.verdict, reused=reused)
     path, digest = receipt(registry, made, load, policy, workspace)
     require_pass("load gate", load.checks)
-    yield clock.stage("receipt", _shown(path), digest, "PASSED")
+    yield clock.stage("receipt", shown(path), digest, "PASSED")
 
     moved = promote(registry, workspace, version=version.version, reason="release")
     yield clock.stage("promote", f"{version.name}@champion", made.digest, "done", reused=moved.entry is None)
     slo = Path("monitoring/slo.toml")
     files = generate(SloFile.read(slo), slo.parent)
-    yield clock.stage("rules", _shown(files[0]), digest_file(files[0]), "done")
+    yield clock.stage("rules", shown(files[0]), digest_file(files[0]), "done")
 
 
 def pair(models: Sequence[Path]) -> dict[Task, Path]:
@@ -294,8 +294,3 @@ def _save(workspace: Workspace, report: Report, policy: str) -> Report:
     report = report.model_copy(update={"policy": policy})
     report.save(workspace.reports / f"{report.kind}-{short(report.subject)}.json")
     return report
-
-
-def _shown(path: Path) -> str:
-    """A path as a person would type it from here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
