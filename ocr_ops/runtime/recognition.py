@@ -89,6 +89,9 @@ class Recognizer:
                 self._check(logits, len(members), width // stride)
                 for i, row in zip(members, logits, strict=True):
                     read[i] = decode(row[: -(-crops[i].shape[1] // stride)], charset)
+        for decoded in read.values():
+            if decoded.text:
+                telemetry.crop_recognised(decoded.confidence)
         return [read[i] for i in range(len(crops))]
 
     def _check(self, logits: NDArray[np.float32], rows: int, steps: int) -> None:

@@ -62,11 +62,14 @@ def batch(task: Task, items: int) -> None:
 
 
 def page_read(page: Page) -> None:
-    """A page was read: counts it, its lines and how sure each is."""
+    """A page was read: counts it and its lines."""
     _pages().inc()
     _lines().inc(len(page.lines))
-    for line in page.lines:
-        _line_confidence().observe(line.confidence)
+
+
+def crop_recognised(confidence: float) -> None:
+    """A crop was read, with this mean confidence; also when the page will leave its text out as too doubtful."""
+    _line_confidence().observe(confidence)
 
 
 def model_loaded(bundle: ModelBundle, provider: str) -> None:
@@ -122,7 +125,9 @@ def _lines() -> Counter:
 
 @cache
 def _line_confidence() -> Histogram:
-    return Histogram(metrics.LINE_CONFIDENCE, "Mean confidence of each recognised line.", buckets=CONFIDENCE_BUCKETS)
+    return Histogram(
+        metrics.LINE_CONFIDENCE, "Mean confidence of each piece of a line that was read.", buckets=CONFIDENCE_BUCKETS
+    )
 
 
 @cache

@@ -26,6 +26,8 @@ class Exporter(BaseHTTPRequestHandler):
         for stage in ("decode", "detection", "recognition"):
             with telemetry.stage(stage):
                 telemetry.page_read(PAGE)
+        for line in PAGE.lines:
+            telemetry.crop_recognised(line.confidence)
         for task in TASKS:
             telemetry.batch(task, 3)
         body, kind = telemetry.exposition()
