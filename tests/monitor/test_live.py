@@ -18,6 +18,7 @@ import pytest
 from ocr_ops.core.release import Release
 from ocr_ops.monitor.dashboard import RATE
 from ocr_ops.monitor.generate import DASHBOARD_FILE, PROMETHEUS_FILE, generate
+from ocr_ops.monitor.rules import indicators
 from tests.monitor.promises import ROOT, SLO
 
 DEADLINE = 60.0
@@ -61,7 +62,8 @@ def prometheus(tiny_release: Release, tmp_path_factory: pytest.TempPathFactory) 
             )
         )
         server = Prometheus(f"http://127.0.0.1:{port}", folder)
-        _until(lambda: server.query('ocr:budget_left:ratio{slo="confidence"}'))
+        # Each group of rules has its own clock: wait for the last rule of every objective.
+        _until(lambda: len(server.query("ocr:budget_left:ratio")) == len(indicators(SLO)))
         _until(lambda: all(rule["health"] == "ok" for rule in _rules(server)))
         yield server
 
