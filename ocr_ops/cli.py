@@ -217,7 +217,8 @@ def package(detection: Path | None, recognition: Path | None, *, as_json: bool) 
     Example: ocr-ops package
     """
     from ocr_ops.registry import Registry
-    from ocr_ops.release.chain import best_variant, packaged, paired
+    from ocr_ops.release.chain import best_variant, paired, registered
+    from ocr_ops.release.package import package as build
 
     workspace = Workspace.current()
     made = paired(
@@ -225,7 +226,8 @@ def package(detection: Path | None, recognition: Path | None, *, as_json: bool) 
         ModelBundle.open(recognition) if recognition else best_variant("recognition", workspace),
         workspace,
     )
-    packed, version = packaged(Registry.open(workspace), made, workspace)
+    version = registered(Registry.open(workspace), made, workspace)
+    packed = build(made, workspace)
     row = {"release": str(made.path), "digest": made.digest, "bento": packed.tag, "version": version.version}
     _print([row], as_json=as_json)
 

@@ -97,8 +97,9 @@ def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: 
     require_pass("end to end", whole.checks)
 
     say("package")
-    packed, version = packaged(registry, made, workspace)
+    version = registered(registry, made, workspace)
     yield clock.stage("register", f"{version.name} v{version.version}", version.digest, "done")
+    packed = package(made, workspace)
     yield clock.stage("package", packed.tag, packed.digest, "done")
     say("serve it and put load on it")
     load, reused = gated(made, packed, judged, policy, workspace)
@@ -220,16 +221,15 @@ def best_variant(task: Task, workspace: Workspace) -> ModelBundle:
     return choose([bundle for bundle, _ in found], [report for _, report in found])[0]
 
 
-def packaged(registry: Registry, made: Release, workspace: Workspace) -> tuple[Package, ModelVersion]:
-    """The Bento of a release and its version of the registered model `ocr`, which becomes the candidate."""
+def registered(registry: Registry, made: Release, workspace: Workspace) -> ModelVersion:
+    """A release's version of the registered model `ocr`, which becomes the candidate."""
     sources = [
         registry.find(f"ocr-{bundle.manifest.task}", bundle.manifest.weights)
         for bundle in (made.detection, made.recognition)
     ]
     # The gate speaks for itself, once it has run: an older outcome beside the new one would only confuse.
     measured = [report for report in evidence(made, workspace) if report.kind == "bench"]
-    version = registry.log_release(made, sources[0], sources[1], measured)
-    return package(made, workspace), version
+    return registry.log_release(made, sources[0], sources[1], measured)
 
 
 def candidate(registry: Registry, workspace: Workspace) -> Release:
