@@ -56,7 +56,13 @@ def test_no_samples_are_never_a_pass() -> None:
 
 @pytest.mark.parametrize(
     "samples",
-    [_samples(19), _samples(40, failed=1), _samples(40, ms=10_001.0), _samples(40, every=10.0), _samples(40, failed=40)],
+    [
+        _samples(19),
+        _samples(40, failed=1),
+        _samples(40, ms=10_001.0),
+        _samples(40, every=10.0),
+        _samples(40, failed=40),
+    ],
     ids=["too few", "one failed", "slow", "rare", "all failed"],
 )
 def test_each_limit_closes_the_door(samples: list[Sample]) -> None:
