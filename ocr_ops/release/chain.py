@@ -27,7 +27,7 @@ from ocr_ops.monitor.generate import generate
 from ocr_ops.monitor.slo import SloFile
 from ocr_ops.optimize.quantize import quantize
 from ocr_ops.registry import ModelVersion, Registry
-from ocr_ops.release.gate import gate
+from ocr_ops.release.gate import documents_digest, gate
 from ocr_ops.release.package import Package, package
 from ocr_ops.release.promote import MODEL, promote
 from ocr_ops.release.server import serve
@@ -200,7 +200,7 @@ def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspac
 def gated(made: Release, packed: Package, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
     """Serves the packaged release, puts load on it, and judges; a pass that stands is not run again."""
     documents = load_documents(workspace, pages)
-    kept = _report(workspace, "gate", made.digest, policy=policy.digest)
+    kept = _report(workspace, "gate", made.digest, documents_digest(documents), policy.digest)
     if kept is not None and kept.verdict is Verdict.PASS:
         return kept, True
     with serve(packed.path, log=workspace.home / "serve.log") as server:

@@ -55,9 +55,7 @@ def gate(release_digest: str, url: str, documents: Path, policy: LoadPolicy, wor
     The server must say, before and after, that it serves `release_digest`: `NotProven` otherwise, and without
     samples. `BadInput` without documents, `ServerDied` when the server is gone, `OutsideSystem` when none is there.
     """
-    files = sorted(file for file in documents.glob("*") if file.is_file() and file.name[0] != ".")
-    if not files:
-        raise BadInput(documents, "no files", "documents to post", "check the folder")
+    files = _files(documents)
     if not LOCUSTFILE.is_file():
         raise BadInput(LOCUSTFILE, "no such file", "the load test of a clone", "run it from a clone of the toolkit")
     _require_release(url, release_digest)
@@ -69,8 +67,12 @@ def gate(release_digest: str, url: str, documents: Path, policy: LoadPolicy, wor
         _require_release(url, release_digest)
     except OutsideSystem as error:
         raise ServerDied(url, f"gone after the load: {error.found}", "a server that lasts", "see its log") from None
-    dataset = digest_bytes(canonical_json({file.name: digest_file(file) for file in files}).encode())
-    return judge(samples, release_digest, dataset, policy)
+    return judge(samples, release_digest, documents_digest(documents), policy)
+
+
+def documents_digest(documents: Path) -> str:
+    """Identity of the documents a folder holds, names and bytes. `BadInput` when it holds none."""
+    return digest_bytes(canonical_json({file.name: digest_file(file) for file in _files(documents)}).encode())
 
 
 def judge(samples: list[Sample], release_digest: str, dataset: str, policy: LoadPolicy) -> Report:
@@ -126,6 +128,13 @@ def read_samples(path: Path) -> list[Sample]:
         return [Sample.model_validate_json(line) for line in lines]
     except ValidationError as error:
         raise NotProven(path, f"a broken line: {error.errors()[0]['msg']}", "samples", "run it again") from None
+
+
+def _files(documents: Path) -> list[Path]:
+    files = sorted(file for file in documents.glob("*") if file.is_file() and file.name[0] != ".")
+    if not files:
+        raise BadInput(documents, "no files", "documents to post", "check the folder")
+    return files
 
 
 def _require_release(url: str, digest: str) -> None:
