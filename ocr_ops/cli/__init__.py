@@ -1,0 +1,42 @@
+"""`ocr-ops`: one thin subcommand a stage. Each parses, calls one function, prints the artefact, exits with its code.
+
+stdout carries the artefact, stderr the progress. Imports wait inside the commands: `ocr-ops --help` and `ocr-ops
+read` must not pay for torch or MLflow.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from ocr_ops.cli import measure, models, reading, releases
+from ocr_ops.cli.options import cli
+from ocr_ops.core.errors import ExitCode, OcrOpsError
+
+__all__ = ["cli", "main", "measure", "models", "reading", "releases"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: errors become one line on stderr and an exit code."""
+    try:
+        cli.main(arguments, prog_name="ocr-ops", standalone_mode=False)
+    except OcrOpsError as error:
+        click.echo(f"ocr-ops: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("ocr-ops: interrupted; run it again to go on", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if os.environ.get("OCR_OPS_DEBUG"):
+            raise
+        kind = f"{type(error).__module__}.{type(error).__name__}"
+        click.echo(f"ocr-ops: a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where", err=True)
+        sys.exit(70)

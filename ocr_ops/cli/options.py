@@ -1,0 +1,87 @@
+"""What commands share: the group, options, types, and how rows are printed."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ocr_ops import __version__
+from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.report import Report
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+POSITIVE = click.FloatRange(min=0, min_open=True)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def json_option(command: F) -> F:
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object a line instead of a table.")(command)
+
+
+def policy_option(command: F) -> F:
+    return click.option("--policy", "policy_file", type=FILE, help="Policy in TOML; built-in defaults without it.")(
+        command
+    )
+
+
+def data_option(command: F) -> F:
+    text = "Folder of labelled pages; pages rendered here without it."
+    return click.option("--data", type=FOLDER, help=text)(command)
+
+
+def receipt_option(command: F) -> F:
+    return click.option("--receipt", type=FILE, help="Where its receipt lies, if not in the workspace.")(command)
+
+
+def reason_option(command: F) -> F:
+    return click.option("--reason", default="unstated", show_default=True, help="Why; kept in the ledger.")(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ocr-ops")
+def cli() -> None:
+    r"""Take OCR models from training output to a promoted, monitored service.
+
+    \b
+    Example:
+      ocr-ops release                 the whole chain, on the models this repository ships
+      ocr-ops read receipt.jpg        read a file with the promoted release
+
+    Exit codes: 0 pass, 1 gate failed, 2 usage, 3 inconclusive or invalid, 4 bad input, 5 outside system.
+    """
+
+
+def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
+    """A table, or one JSON object a line. Rows of unlike keys start a new table."""
+    heads: list[str] = []
+    group: list[list[str]] = []
+    for row in rows:
+        if as_json:
+            click.echo(json.dumps(row, ensure_ascii=False))
+            continue
+        if list(row) != heads:
+            _table(heads, group)
+            heads, group = list(row), []
+        group.append([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()])
+    _table(heads, group)
+
+
+def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if not rows:
+        return
+    widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
+    for row in [heads, *rows]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def bundle_row(bundle: ModelBundle) -> dict[str, Any]:
+    manifest = bundle.manifest
+    return {"bundle": str(bundle.path), "precision": manifest.precision, "digest": bundle.digest, **manifest.facts}
+
+
+def report_row(report: Report) -> dict[str, Any]:
+    return {"subject": report.name, **report.metrics, "verdict": str(report.verdict)}
