@@ -1,5 +1,6 @@
 """What printers, cameras and scanners do to ink on paper. All functions take and give grey uint8 images."""
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -8,6 +9,9 @@ from numpy.typing import NDArray
 
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
+
+RAMP = np.linspace(0.0, 1.0, 256)
+"""Every grey level as a share of the lightest."""
 
 
 def paper(rng: Rng, ink: Gray) -> Gray:
@@ -21,8 +25,13 @@ def paper(rng: Rng, ink: Gray) -> Gray:
         contrast = rng.uniform(0.35, 0.75)
     else:
         contrast = rng.uniform(0.15, 0.35)
-    image: NDArray[np.float32] = ground * (1.0 - contrast * ink.astype(np.float32) / 255.0)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    return _bytes(cv2.LUT(ink, (ground * (1.0 - contrast * RAMP)).astype(np.uint8)))
+
+
+def tone(rng: Rng, image: Gray) -> Gray:
+    """`image` with other ink and other paper: darkest 0 to 120, lightest 150 to 255."""
+    dark, light = rng.uniform(0, 120), rng.uniform(150, 255)
+    return _bytes(cv2.LUT(image, (dark + (light - dark) * RAMP).astype(np.uint8)))
 
 
 def field(rng: Rng, shape: tuple[int, int], low: float, high: float, cells: int = 2) -> NDArray[np.float32]:
@@ -79,8 +88,7 @@ def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
     if rng.random() < 0.25 * strength:
         image = np.clip(image * field(rng, image.shape, 0.65, 1.05), 0, 255).astype(np.uint8)
     if rng.random() < 0.25 * strength:
-        grain = rng.standard_normal(image.shape, dtype=np.float32) * rng.uniform(2, 18)
-        image = np.clip(image + grain, 0, 255).astype(np.uint8)
+        image = _grain(rng, image, rng.uniform(2, 18))
     if rng.random() < 0.2 * strength:
         image = _bytes(cv2.LUT(image, _gamma(rng.uniform(0.6, 1.7))))
     if rng.random() < 0.06 * strength:  # a fax or a bad threshold
@@ -90,6 +98,22 @@ def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
         data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])[1]
         image = _bytes(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
     return 255 - image if rng.random() < 0.04 * strength else image
+
+
+@cache
+def _noise() -> NDArray[np.float32]:
+    """A square of white noise, once: drawing it anew for each image costs more than all the rest."""
+    return np.random.default_rng(0).standard_normal((512, 1024), np.float32)
+
+
+def _grain(rng: Rng, image: Gray, sigma: float) -> Gray:
+    """`image` under white noise of `sigma` grey levels."""
+    noise = _noise()
+    top, left = (int(rng.integers(side)) for side in noise.shape)
+    rows, columns = (
+        (np.arange(n) + start) % side for n, start, side in zip(image.shape, (top, left), noise.shape, strict=True)
+    )
+    return np.clip(image + sigma * noise[rows[:, None], columns], 0, 255).astype(np.uint8)
 
 
 def _low_resolution(rng: Rng, image: Gray) -> Gray:

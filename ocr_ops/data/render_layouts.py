@@ -79,12 +79,12 @@ def _paragraphs(sheet: Sheet, x0: float, x1: float, y: float, end: float) -> Non
         for _ in range(int(rng.integers(1, 9))):
             words, room = "", (x1 - x0) / (size * 0.6 * sheet.stretch)
             while len(words) < room - 6:
-                words = f"{words} {text.words(rng, 1, 4) if rng.random() < 0.9 else text.line(rng)}".strip()
+                words = f"{words} {sheet.prose(1, 9) if rng.random() < 0.9 else text.line(rng)}".strip()
             sheet.write(x0, y, words[: int(room)].strip())
             y += pitch
             if y > end:
                 return
-        sheet.write(x0, y, text.words(rng, 1, 3))
+        sheet.write(x0, y, sheet.prose(1, 3))
         y += pitch * rng.uniform(1.3, 2.5)
 
 
@@ -178,6 +178,18 @@ def _invoice(sheet: Sheet) -> None:
         y += size * rng.uniform(1.3, 2.2)
 
 
+def _ledger(sheet: Sheet) -> None:
+    """A heading and tables to the foot of the page."""
+    rng, size = sheet.rng, sheet.size
+    y = size * 2.0
+    while y < sheet.height - 6 * size:
+        sheet.write(sheet.width * 0.06, y, sheet.prose(2, 6)[:50], rng.uniform(1.0, 1.8), bold=True)
+        y = _table(sheet, y + size * rng.uniform(2, 3.5), int(rng.integers(3, 40))) + size
+        if rng.random() < 0.4:
+            sheet.write(sheet.width * 0.06, y, sheet.prose(3, 9)[:70])
+            y += 2 * size
+
+
 def _form(sheet: Sheet) -> None:
     rng, width, size = sheet.rng, sheet.width, sheet.size
     y = size * 2.0
@@ -244,5 +256,6 @@ def decorate(sheet: Sheet) -> None:
 
 
 LAYOUTS: tuple[tuple[Callable[[Sheet], None], float], ...] = (
-    (receipt, 0.48), (_invoice, 0.14), (_letter, 0.1), (_columns, 0.09), (_form, 0.12), (_textless, 0.07),
+    (receipt, 0.36), (_invoice, 0.13), (_letter, 0.11), (_columns, 0.12), (_form, 0.13), (_ledger, 0.08),
+    (_textless, 0.07),
 )  # fmt: skip

@@ -8,18 +8,35 @@ from ocr_ops.core.record import digest_bytes
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data import render_text
 from ocr_ops.data.render_fonts import Font, Split, choose, load_fonts
+from ocr_ops.data.render_material import Corpus, on_background
 
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
 
+CORPUS_SHARE = 0.5
+"""Lines out of a corpus, where there is one; the rest comes from the grammars of `render_text`."""
+BACKGROUND_SHARE = 0.3
+"""Lines on a given background, where there are some."""
+EMS_A_HEIGHT = 0.62
+"""Ems of text that fit a crop for each of its heights, with room for margins and wide setting."""
 DASHES = "-\N{EN DASH}\N{EM DASH}=~"
 
 
 class LineRenderer:
     """Draws lines of `charset` with the machine's fonts of one `split`. A line is a pure function of its generator."""
 
-    def __init__(self, charset: str, split: Split = "train", strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        charset: str,
+        split: Split = "train",
+        strength: float = 1.0,
+        *,
+        corpus: Corpus | None = None,
+        backgrounds: tuple[Gray, ...] = (),
+    ) -> None:
         self.charset = charset
+        self.corpus = corpus
+        self.backgrounds = backgrounds
         self.fonts = load_fonts(charset, split)
         self.strength = strength
 
@@ -30,10 +47,17 @@ class LineRenderer:
         """
         while True:
             font = choose(rng, self.fonts, 0.4)
-            text = fitting(render_text.line(rng, self.charset), font)
+            text = _shortened(fitting(self._text(rng), font), font, longest / 32 * EMS_A_HEIGHT)
             ink = self._ink(rng, font, text)
             if ink.shape[0] > 2 and ink.shape[1] * 32 <= longest * ink.shape[0] * 0.8:
                 return self._crop(rng, ink), text
+
+    def _text(self, rng: Rng) -> str:
+        if self.corpus and rng.random() < CORPUS_SHARE:
+            text = "".join(char for char in self.corpus.phrase(rng, 1, 8) if char in self.charset)
+            if text.strip():
+                return " ".join(text.split())
+        return render_text.line(rng, self.charset)
 
     def blank(self, rng: Rng) -> Gray:
         """A crop of what a detector takes for text and is none: specks, strokes, blobs, bars, rules, texture."""
@@ -63,8 +87,8 @@ class LineRenderer:
 
     def _ink(self, rng: Rng, font: Font, text: str) -> Gray:
         size = int(np.exp(rng.uniform(np.log(11), np.log(46))))
-        spacing = rng.uniform(-0.02, 0.18) * size if rng.random() < 0.25 else 0.0
-        gap = 1.0 if rng.random() < 0.6 else rng.uniform(0.6, 2.2)
+        spacing = rng.uniform(-0.04, 0.18) * size if rng.random() < 0.25 else 0.0
+        gap = 1.0 if rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
         ink = font.draw(text, size, spacing, gap)
         stretch = self._stretch(rng, mono=font.mono)
         if stretch != 1.0:
@@ -103,14 +127,18 @@ class LineRenderer:
         height = ink.shape[0]
         top, bottom = (max(0, round(height * rng.normal(0.14, 0.09))) for _ in range(2))
         left, right = (round(height * rng.uniform(0.0, 0.4)) for _ in range(2))
-        canvas = np.pad(ink, ((top, bottom), (left, right)))
+        framed = cv2.copyMakeBorder(ink, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0,))
+        canvas = np.asarray(framed, np.uint8)
         if rng.random() < 0.3 * self.strength:
             canvas = augment.warp(rng, canvas, 0)
         if rng.random() < 0.12 * self.strength:
             self._bleed(rng, canvas)
         if rng.random() < 0.06 * self.strength:
             self._rule(rng, canvas)
-        image = augment.camera(rng, augment.paper(rng, canvas), self.strength)
+        image = augment.paper(rng, canvas)
+        if self.backgrounds and rng.random() < BACKGROUND_SHARE:
+            image = on_background(rng, image, self.backgrounds)
+        image = augment.camera(rng, image, self.strength)
         return augment.reframe(rng, image, 0.06, 0.12) if rng.random() < 0.3 * self.strength else image
 
     def _bleed(self, rng: Rng, canvas: Gray) -> None:
@@ -135,6 +163,13 @@ class LineRenderer:
         else:
             column = width - thick - 1 if rng.random() < 0.5 else 0
             canvas[:, column : column + thick] = int(rng.integers(120, 256))
+
+
+def _shortened(text: str, font: Font, longest: float) -> str:
+    """`text` without the last words that reach beyond `longest` ems."""
+    while " " in text and font.length(text) > longest:
+        text = text.rpartition(" ")[0]
+    return text
 
 
 def fitting(text: str, font: Font) -> str:

@@ -11,6 +11,8 @@ from ocr_ops.core.record import digest_bytes
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_fonts import Split, choose, load_fonts
 from ocr_ops.data.render_layouts import LAYOUTS, decorate, receipt
+from ocr_ops.data.render_lines import BACKGROUND_SHARE
+from ocr_ops.data.render_material import Corpus, on_background
 from ocr_ops.data.render_sheet import Segment, Sheet
 
 Gray = NDArray[np.uint8]
@@ -32,8 +34,17 @@ class PageRenderer:
     """
 
     def __init__(
-        self, charset: str, split: Split = "train", crops: Sequence[Gray] = (), paste_share: float = 0.4
+        self,
+        charset: str,
+        split: Split = "train",
+        crops: Sequence[Gray] = (),
+        paste_share: float = 0.4,
+        *,
+        corpus: Corpus | None = None,
+        backgrounds: tuple[Gray, ...] = (),
     ) -> None:
+        self.corpus = corpus
+        self.backgrounds = backgrounds
         self.fonts = load_fonts(charset, split)
         self.crops = tuple(crop_ink(crop) for crop in crops if crop.shape[1] > 0.6 * crop.shape[0])
         self.paste_share = paste_share
@@ -55,12 +66,16 @@ class PageRenderer:
             spacing=rng.uniform(0, 1.5) if rng.random() < 0.2 else 0.0,
             pasted=self.crops if slip else (),
             paste_share=self.paste_share * 2 if rng.random() < 0.5 else 0.0,
+            corpus=self.corpus,
         )
         layout(sheet)
         if rng.random() < 0.45:
             decorate(sheet)
         ink = augment.worn_ink(rng, sheet.ink) if rng.random() < 0.3 and sheet.size > 13 else sheet.ink
-        return RenderedPage(_on_paper(rng, ink), tuple(sheet.segments))
+        image = _on_paper(rng, ink)
+        if self.backgrounds and rng.random() < BACKGROUND_SHARE:
+            image = on_background(rng, image, self.backgrounds)
+        return RenderedPage(image, tuple(sheet.segments))
 
 
 def crop_ink(crop: Gray) -> Gray:

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_ops.data import render_text
 from ocr_ops.data.render_fonts import Font
 from ocr_ops.data.render_lines import DASHES, fitting
+from ocr_ops.data.render_material import Corpus
 
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
@@ -46,6 +48,7 @@ class Sheet:
     spacing: float
     pasted: Sequence[Gray]
     paste_share: float
+    corpus: Corpus | None = None
     segments: list[Segment] = field(default_factory=list)
 
     @property
@@ -55,6 +58,12 @@ class Sheet:
     @property
     def height(self) -> int:
         return int(self.ink.shape[0])
+
+    def prose(self, low: int, high: int) -> str:
+        """`low` to `high` words of running text: the corpus's where there is one."""
+        if self.corpus and self.rng.random() < 0.8:
+            return self.corpus.phrase(self.rng, low, high)
+        return render_text.words(self.rng, low, high)
 
     def write(
         self, x: float, y: float, words: str, scale: float = 1.0, align: Align = "left", *, bold: bool = False
@@ -92,6 +101,8 @@ class Sheet:
         self, place: tuple[float, float], ink: Gray, align: Align, words: str, *, least: int = 0, framed: bool = False
     ) -> int:
         """Puts ink down if it fits the sheet and nothing is there; a `framed` one has its margin within."""
+        if not ink.any():  # too small a letter to leave a trace
+            return 0
         height, width = int(ink.shape[0]), int(ink.shape[1])
         left = round(place[0]) - {"left": 0, "right": width, "centre": width // 2}[align]
         top = round(place[1])

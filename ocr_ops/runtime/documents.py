@@ -41,7 +41,7 @@ _POINTS_AN_INCH = 72
 
 # PDFium may be entered by one thread of a process at a time. Re-entrant, because the garbage collector may
 # close a forgotten generator in the very thread that holds the lock.
-_pdfium = threading.RLock()
+PDFIUM_LOCK = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +134,10 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
 
 
 def _pdf_pages(data: bytes, name: str, limits: Limits) -> Iterator[NDArray[np.uint8]]:
-    with _pdfium:
+    with PDFIUM_LOCK:
         pdf = _guard(name, lambda: pypdfium2.PdfDocument(data))
     try:
-        with _pdfium:
+        with PDFIUM_LOCK:
             count = _guard(name, lambda: len(pdf))
             if count > limits.max_pages:
                 raise _too_large(name, f"{count} pages", f"at most {limits.max_pages}")
@@ -145,11 +145,11 @@ def _pdf_pages(data: bytes, name: str, limits: Limits) -> Iterator[NDArray[np.ui
                 raise _broken(name, "no pages")
             _guard(name, pdf.init_forms)  # or filled-in fields would not be drawn
         for index in range(count):
-            with _pdfium:
+            with PDFIUM_LOCK:
                 picture = _guard(name, partial(_render, pdf, index, limits))
             yield picture
     finally:
-        with _pdfium:
+        with PDFIUM_LOCK:
             pdf.close()
 
 

@@ -39,11 +39,11 @@ class Residual(nn.Module):  # type: ignore[misc]
 class Recogniser(nn.Module):  # type: ignore[misc]
     """A line reader trained by CTC: float32 (N, 1, 32, W) -> logits (N, W / 4, classes), class 0 the blank.
 
-    Rows of text are squeezed 32 -> 16 -> 8 -> 4 -> 2 -> 1 while columns keep one step in four pixels, then two
+    Rows of text are squeezed 32 -> 16 -> 8 -> 4 -> 2 -> 1 while columns keep one step in four pixels, then `blocks`
     residual convolutions along the line give each step a view of its neighbours.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int, int], kernel: int, classes: int) -> None:
+    def __init__(self, widths: tuple[int, int, int, int, int], kernel: int, classes: int, blocks: int = 2) -> None:
         super().__init__()
         stem, low, middle, high, context = widths
         self.features = nn.Sequential(
@@ -55,7 +55,7 @@ class Recogniser(nn.Module):  # type: ignore[misc]
             convolution(middle, high, 3, (2, 1)),
         )
         self.context = nn.Sequential(
-            convolution(high, context, 1), Residual(context, (1, kernel)), Residual(context, (1, kernel))
+            convolution(high, context, 1), *(Residual(context, (1, kernel)) for _ in range(blocks))
         )
         self.classifier = nn.Conv2d(context, classes, 1)
 
