@@ -10,7 +10,7 @@ TRACKING_URI := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(HOME_DIR))/mlf
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench format lock soak clean
+.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures format lock soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-9s %s\n", $$1, $$2 }'
@@ -53,6 +53,9 @@ ui: setup-release ## MLflow's UI on the embedded store, on UI_PORT
 
 bench: setup-release ## measure the champion on this machine
 	@$(BIN)/ocr-ops bench $(ARGS)
+
+figures: setup-test ## measure the champion beside its peers on DATA, into docs/benchmark.md
+	@ci/bench $(DATA) $(ARGS)
 
 format: setup-test ## rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix .

@@ -60,6 +60,14 @@ def setting(name: str, default: int) -> int:
     return int(value)
 
 
+def switch(name: str) -> bool:
+    """A switch from the environment, on unless it is `off`; anything else ends the process with one line."""
+    value = os.environ.get(name, "on")
+    if value not in ("on", "off"):
+        _end(UsageError(name, repr(value), "on or off", "correct the variable"))
+    return value == "on"
+
+
 def _end(error: OcrOpsError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log is no place for last words
     raise SystemExit(error.exit_code)

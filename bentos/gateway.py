@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import aiohttp
@@ -14,7 +15,7 @@ from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from bentos.champion import open_champion, require_champion, require_port, setting
+from bentos.champion import open_champion, require_champion, require_port, setting, switch
 from bentos.detection import Detection
 from bentos.edge import Document, Upload, edged, problem
 from bentos.hop import calls
@@ -24,11 +25,9 @@ from ocr_ops.core.reading import Page, Reading
 from ocr_ops.core.spec import TASKS
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
-from ocr_ops.runtime.detection import prepare_page
+from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.documents import LIMITS, page_images
-from ocr_ops.runtime.layout import assemble
-from ocr_ops.runtime.recognition import prepare_crop
-from ocr_ops.runtime.session import to_channels
+from ocr_ops.runtime.pipeline import read_page
 
 log = logging.getLogger("bentoml.ocr_ops")
 T = TypeVar("T")
@@ -37,9 +36,32 @@ MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
 """Documents. Those beyond are turned away before they are received."""
 DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
+ORIENT = switch("OCR_OPS_ORIENTATION")
+"""Whether pages that lie on their sides or upside-down are read as well as upright ones, for more of the CPU."""
 PROBE_SECONDS = 5.0
 DEAD_SECONDS = 120.0
 """How long a model may go without an answer before /livez says to start anew: it hangs, for a dead one is replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Hops:
+    """`Models`, each a hop away."""
+
+    models: Mapping[str, Any]
+    workers: ThreadPoolExecutor
+
+    async def detect(self, page: NDArray[np.uint8]) -> NDArray[np.float32]:
+        [found] = await self.models["detection"].detect(pages=[page])
+        return np.asarray(found, np.float32)
+
+    async def recognize(self, crops: Sequence[NDArray[np.uint8]]) -> list[Decoded]:
+        chunks = [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
+        texts = await asyncio.gather(*(self.models["recognition"].recognize(crops=chunk) for chunk in chunks))
+        return [text for chunk in texts for text in chunk]
+
+    async def aside(self, work: Callable[..., T], *args: Any) -> T:
+        """Runs `work` off the event loop, on one of as many threads as there are cores."""
+        return await asyncio.get_running_loop().run_in_executor(self.workers, work, *args)
 
 
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
@@ -51,14 +73,15 @@ class Gateway:
 
     def __init__(self) -> None:
         self.release = open_champion()
+        self.inputs = (self.release.detection.manifest.input, self.release.recognition.manifest.input)
         self.limits = LIMITS
         self.documents = 0
         self.last_ready = time.monotonic()
         threads = thread_count()
-        self.workers = ThreadPoolExecutor(threads, "page")
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
         self.open_pages = asyncio.Semaphore(2 * threads + 2)
-        self.models = {"detection": calls(self.detection), "recognition": calls(self.recognition)}
+        models = {"detection": calls(self.detection), "recognition": calls(self.recognition)}
+        self.hops = _Hops(models, ThreadPoolExecutor(threads, "page"))
         telemetry.release_loaded(self.release)
 
     @bentoml.on_deployment
@@ -105,36 +128,14 @@ class Gateway:
 
     async def _read(self, data: bytes, name: str) -> Reading:
         """Page after page: a long document does not push the others aside, nor fill the memory."""
-        images = await self._aside(page_images, data, name, self.limits)
+        images = await self.hops.aside(page_images, data, name, self.limits)
         pages: list[Page] = []
         while True:
             async with self.open_pages:
-                image = await self._aside(_next, images)
+                image = await self.hops.aside(_next, images)
                 if image is None:
                     return Reading(pages=tuple(pages))
-                pages.append(await self._read_page(image))
-            telemetry.page_read(pages[-1])
-
-    async def _read_page(self, image: NDArray[np.uint8]) -> Page:
-        """`Reader.read_page`, with the two models a hop away."""
-        prepared = await self._aside(prepare_page, image, self.release.detection.manifest.input)
-        [found] = await self.models["detection"].detect(pages=[prepared.pixels])
-        polygons = prepared.restore(found)
-        crops = await self._aside(self._crops, image, polygons)
-        chunks = [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
-        texts = await asyncio.gather(*(self.models["recognition"].recognize(crops=chunk) for chunk in chunks))
-        decoded = [text for chunk in texts for text in chunk]
-        height, width = image.shape[:2]
-        return await self._aside(assemble, width, height, list(polygons), decoded)
-
-    def _crops(self, image: NDArray[np.uint8], polygons: NDArray[np.float32]) -> list[NDArray[np.uint8]]:
-        spec = self.release.recognition.manifest.input
-        source = to_channels(image, spec)
-        return [prepare_crop(source, polygon, spec) for polygon in polygons]
-
-    async def _aside(self, work: Callable[..., T], *args: Any) -> T:
-        """Runs `work` off the event loop, on one of as many threads as there are cores."""
-        return await asyncio.get_running_loop().run_in_executor(self.workers, work, *args)
+                pages.append(await read_page(image, self.hops, *self.inputs, orient=ORIENT))
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """The status of /readyz and its body: 200 once both models run the very bundles of this release."""
@@ -154,7 +155,7 @@ class Gateway:
     async def _loaded(self, task: str) -> dict[str, str]:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                return dict(await self.models[task].loaded())
+                return dict(await self.hops.models[task].loaded())
         except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
             return {"error": f"no answer: {type(error).__name__}"}
 

@@ -11,7 +11,9 @@ import pytest
 
 from ocr_ops.cli import cli, main
 from ocr_ops.core.release import Release
-from tests.tiny import draw
+from ocr_ops.data.lines import held_out
+from ocr_ops.data.pages import LabelledPage, Region, write_index
+from tests.tiny import LINE, draw
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -194,3 +196,54 @@ def test_a_defect_is_told_without_a_traceback(run: Run, monkeypatch: pytest.Monk
     code, out, err = run("history")
     assert (code, out) == (70, "")
     assert "OCR_OPS_DEBUG" in err
+
+
+@pytest.fixture
+def labelled(page: Path) -> Path:
+    """A folder with the page and its text."""
+    regions = tuple(Region(polygon=((0, 0), (9, 0), (9, 9), (0, 9)), text=text) for text in ("abc cab", "cc"))
+    write_index(page.parent, (LabelledPage(image=page.name, regions=regions),))
+    return page.parent
+
+
+def test_bench_compares_with_peers(run: Run, champion: Path, labelled: Path) -> None:
+    """A row a system; samples are kept, and no evidence is touched."""
+    code, out, err = run("bench", "--data", labelled, "--peers", "cmd:sh -c 'echo cc' {image}", "--json")
+    ours, peer = map(json.loads, out.splitlines())
+    assert code == 0, err
+    assert (ours["word_f1"], ours["verdict"]) == (1, "PASS")
+    assert (peer["word_f1"], peer["verdict"]) == (0.5, None)
+    assert [file.name[:8] for file in (champion.parent / "reports").iterdir()] == ["compare-"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "found"),
+    [
+        (["--peers", "tesseract,easyocr"], 2, "'easyocr'"),
+        (["--lines", "crops", "--curves"], 2, "line crops alone"),
+        (["--lines", "crops"], 4, "crops"),
+    ],
+)
+def test_bench_says_what_it_cannot_do(run: Run, champion: Path, arguments: list[str], code: int, found: str) -> None:
+    """Before anything is read."""
+    got, out, err = run("bench", *arguments)
+    assert (got, out) == (code, "")
+    assert found in err
+
+
+def test_bench_reads_lines_that_training_keeps_off(run: Run, champion: Path, tmp_path: Path) -> None:
+    """All of them, or only documents held out; the champion's recogniser unless another is named."""
+    names = [f"doc{number}" for number in range(100)]
+    kept = next(name for name in names if held_out(name))
+    trained = next(name for name in names if not held_out(name))
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for name in (kept, trained):
+        cv2.imwrite(str(folder / f"{name}_0.png"), draw(("abc",))[32 : 32 + LINE, 28:128])
+    (folder / "labels.tsv").write_text(f"{kept}_0.png\tabc\n{trained}_0.png\tcab\n")
+
+    code, out, _ = run("bench", "--lines", folder, "--held-out", "--json")
+    assert (code, json.loads(out)["lines"], json.loads(out)["cer"]) == (0, 1, 0)
+    code, out, err = run("bench", champion / "recognition", "--lines", folder, "--json")
+    assert (code, json.loads(out)["lines"]) == (1, 2)
+    assert "accuracy" in err

@@ -1,84 +1,231 @@
 """The commands that make models: train, tune, register, export, quantize."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ocr_ops.cli.options import (
     FOLDER,
     POSITIVE,
+    F,
     bundle_row,
     cli,
     json_option,
     print_rows,
 )
 from ocr_ops.core.bundle import ModelBundle
-from ocr_ops.core.workspace import Workspace
+from ocr_ops.core.spec import WEIGHTS_FILE, ModelSpec
+from ocr_ops.core.workspace import Workspace, shown
+
+if TYPE_CHECKING:
+    from ocr_ops.registry import Registry
+
+
+def _material_options(command: F) -> F:
+    lines = "Folder of labelled line crops, mixed in; may be given several times."
+    pages = "Folder of labelled pages, mixed in; may be given several times."
+    corpus = "Folder of .txt files the renderer takes its words from."
+    for name, text, several in (("--corpus", corpus, False), ("--pages", pages, True), ("--lines", lines, True)):
+        command = click.option(name, type=FOLDER, multiple=several, help=text)(command)
+    return command
 
 
 @cli.command()
-@click.argument("model", type=FOLDER)
+@click.argument("model", type=FOLDER, required=False)
+@click.option("--from", "source", type=FOLDER, help="Fine-tune this model folder: go on from its weights as MODEL.")
+@click.option(
+    "--data", type=FOLDER, help="Your labelled lines (pages for a detector): all it learns beside rendered ones."
+)
+@click.option("--name", help="With --from: the new model's name, beside its source, in place of MODEL.")
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="With --from: how long; the recipe of MODEL says it otherwise."
+)
 @click.option("--minutes", type=POSITIVE, help="Stop after so long; the next call resumes.")
 @click.option("--horizon", type=POSITIVE, help="End the schedule after so many minutes, not after the recipe's steps.")
-@click.option("--real", type=FOLDER, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
+@click.option("--evaluate-every", type=click.IntRange(min=1), help="Steps between evaluations; else 4 minutes.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@_material_options
 @click.option("--fresh", is_flag=True, help="Start over instead of resuming the run of that name.")
-@click.option("--publish", is_flag=True, help="Put the best weights so far into the model's folder.")
+@click.option(
+    "--publish", is_flag=True, help="Put the best weights into MODEL's folder, with --from even if they hurt."
+)
+@click.option("--no-mlflow", is_flag=True, help="Keep the run folder only; `ocr-ops register` takes it later.")
 @json_option
 def train(
-    model: Path,
+    *,
+    model: Path | None,
+    source: Path | None,
+    data: Path | None,
+    name: str | None,
+    steps: int | None,
     minutes: float | None,
     horizon: float | None,
-    real: Path | None,
-    *,
+    evaluate_every: int | None,
+    device: str,
+    lines: tuple[Path, ...],
+    pages: tuple[Path, ...],
+    corpus: Path | None,
     fresh: bool,
     publish: bool,
+    no_mlflow: bool,
     as_json: bool,
 ) -> None:
     r"""Train a model, or go on where its run stopped; the run is logged in MLflow.
 
+    With --from it is fine-tuned on --data instead, judged on documents kept apart, and put into its folder when that
+    helped (exit code 0; 1 when it hurt, 3 when neither is shown).
+
     \b
     Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
+             ocr-ops train --from models/recognition-tiny --data my-lines --name my-reader
+             torchrun --nproc-per-node 2 --no-python ocr-ops train models/recognition-tiny
     """
-    from ocr_ops.registry import Registry
+    from ocr_ops.train.devices import rank
     from ocr_ops.train.fit import fit
+    from ocr_ops.train.material import Material
 
     workspace = Workspace.current()
-    registry = Registry.open(workspace)
-    made = fit(model, workspace.runs, minutes=minutes, horizon=horizon, real=real, fresh=fresh, publish=publish)
-    folder = workspace.runs / made.model
-    run = registry.log_training(model, folder)
-    print_rows([{"folder": str(folder), "mlflow run": run, "step": made.step, **made.figures}], as_json=as_json)
+    registry = None if no_mlflow or rank() else _registry(workspace)
+    material = Material(lines, pages, corpus)
+    if source is None:
+        if model is None or name or steps:
+            raise click.UsageError("give MODEL; --name and --steps go with --from")
+        if data and ModelSpec.read(model).task == "recognition":
+            material = replace(material, lines=(data, *lines))
+        elif data:
+            material = replace(material, pages=(data, *pages))
+        made = fit(
+            model,
+            workspace.runs,
+            minutes=minutes,
+            horizon=horizon,
+            evaluate_steps=evaluate_every,
+            device=device,
+            material=material,
+            fresh=fresh,
+            publish=publish,
+        )
+        folder, judgement = workspace.runs / made.model, None
+        row: dict[str, Any] = {"step": made.step, **made.figures}
+    else:
+        if data is None or (model is None) == (name is None):
+            raise click.UsageError("--from needs --data, and MODEL or --name")
+        if horizon or evaluate_every:
+            raise click.UsageError("--horizon and --evaluate-every do not go with --from: it counts steps")
+        from ocr_ops.train.finetune import finetune
+
+        tuned = finetune(
+            source,
+            data,
+            model or source.parent / str(name),
+            workspace.runs,
+            material=material,
+            steps=steps,
+            minutes=minutes,
+            device=device,
+            fresh=fresh,
+            publish=publish,
+        )
+        folder, judgement = tuned.run, tuned.judgement
+        own = judgement.own
+        row = {"published": shown(tuned.model) if tuned.published else "no", "verdict": judgement.words}
+        row |= {"before": own.before, "after": own.after, "low": own.low, "high": own.high}
+    if rank():
+        return
+    run = registry.log_training(folder, folder) if registry else "none"
+    print_rows([{"folder": str(folder), "mlflow run": run, **row}], as_json=as_json)
+    if registry is None:
+        click.echo(f"not in MLflow yet: ocr-ops register {shown(folder)}", err=True)
+    if judgement:
+        click.echo(str(judgement), err=True)
+        judgement.require(folder)
+
+
+def _registry(workspace: Workspace) -> "Registry | None":
+    """The registry, or none, said so, where MLflow is not installed."""
+    from ocr_ops.registry import Registry
+
+    if Registry.installed():
+        return Registry.open(workspace)
+    click.echo("MLflow is not installed here: the run folder keeps everything for `ocr-ops register`", err=True)
+    return None
 
 
 @cli.command()
 @click.argument("model", type=FOLDER)
-@click.option("--trials", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--minutes", type=POSITIVE, default=1.0, show_default=True, help="Training time of a trial.")
-@click.option("--real", type=FOLDER, help="Folder of real line crops with labels.tsv, mixed in (case-folded).")
-def tune(model: Path, trials: int, minutes: float, real: Path | None) -> None:
-    r"""Search learning rate, width and augmentation with Optuna; prints the best settings as JSON.
+@click.option("--trials", type=click.IntRange(min=1), default=12, show_default=True, help="To add to the study.")
+@click.option("--steps", type=click.IntRange(min=3), default=600, show_default=True, help="Of a trial's training.")
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes on this machine.")
+@click.option("--study", help="Name of the study; the model's unless told.")
+@click.option("--storage", help="Database all workers share; else OCR_OPS_STUDY_URL, else sqlite in the workspace.")
+@_material_options
+@click.option("--no-mlflow", is_flag=True, help="Keep the study in its database alone.")
+@json_option
+def tune(
+    *,
+    model: Path,
+    trials: int,
+    steps: int,
+    workers: int,
+    study: str | None,
+    storage: str | None,
+    lines: tuple[Path, ...],
+    pages: tuple[Path, ...],
+    corpus: Path | None,
+    no_mlflow: bool,
+    as_json: bool,
+) -> None:
+    r"""Search width, resolution, learning rate and augmentation; prints the front of accuracy against CPU time.
+
+    A study goes on where it stands; the same command on other machines with the same --storage works on it, too.
+    Its picture and the front's specs, ready for `ocr-ops train`, are in the workspace and in MLflow.
 
     \b
-    Example: ocr-ops tune models/recognition-tiny --trials 8 --minutes 2
+    Example: ocr-ops tune models/recognition-tiny --trials 16 --workers 2
+             ocr-ops train .ocr-ops/studies/recognition-tiny/trial-7
     """
-    from ocr_ops.train.tune import tune as search
+    from ocr_ops.train.material import Material
+    from ocr_ops.train.tune import search
 
-    click.echo(json.dumps(search(model, Workspace.current().home, trials=trials, minutes=minutes, real=real)))
+    workspace = Workspace.current()
+    found = search(
+        model,
+        workspace.home,
+        trials=trials,
+        steps=steps,
+        workers=workers,
+        study=study,
+        storage=storage,
+        material=Material(lines, pages, corpus),
+        registry=None if no_mlflow else _registry(workspace),
+    )
+    print_rows([one.row for one in found.front], as_json=as_json)
+    told = ", ".join(f"{count} {state}" for state, count in found.counts.items() if count)
+    click.echo(f"{told}; mlflow run {found.run or 'none'}; see {shown(found.folder / 'study.png')}", err=True)
 
 
 @cli.command()
 @click.argument("models", type=FOLDER, nargs=-1, required=True)
 @json_option
 def register(models: tuple[Path, ...], *, as_json: bool) -> None:
-    r"""Register training outputs in MLflow; a known one keeps its version.
+    r"""Register training outputs in MLflow: model folders, or run folders, also from elsewhere. A known one keeps its
+    version.
 
     \b
     Example: ocr-ops register models/detection-tiny models/recognition-tiny
+             ocr-ops register .ocr-ops/runs/recognition-tiny
     """
     from ocr_ops.registry import Registry
+    from ocr_ops.registry.training import METRICS_FILE
 
     registry = Registry.open(Workspace.current())
+    for folder in models:
+        if (folder / METRICS_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file():
+            from ocr_ops.train.fit import publish_best
+
+            publish_best(folder, folder)  # a leg that was cut off never came to it
     versions = [registry.register(folder) for folder in models]
     rows = [{"model": v.name, "version": v.version, "digest": v.digest, "run": v.run_id} for v in versions]
     print_rows(rows, as_json=as_json)

@@ -66,8 +66,14 @@ def print_rows(rows: Iterable[Mapping[str, Any]], *, as_json: bool) -> None:
         if list(row) != heads:
             _table(heads, group)
             heads, group = list(row), []
-        group.append([f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values()])
+        group.append([_cell(value) for value in row.values()])
     _table(heads, group)
+
+
+def _cell(value: Any) -> str:
+    if value is None:  # not measured
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ocr_ops.core.errors import CorruptBundle
 from ocr_ops.core.record import Record, digest_bytes, digest_file, write_atomic
-from ocr_ops.core.spec import InputSpec, Task
+from ocr_ops.core.spec import BoxSpec, InputSpec, Task, TextSpec, later
 
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
@@ -29,10 +29,12 @@ class Manifest(Record):
     licence: str
     input: InputSpec
     charset: str = ""
+    boxes: BoxSpec = later(BoxSpec())
+    text: TextSpec = later(TextSpec())
     floor: float
     opset: int
     weights: Digest
-    """The training output (safetensors) all this descends from."""
+    """The training output (safetensors) all this descends from; of an imported model, the ONNX file itself."""
     parent: Digest | None = None
     """The bundle this one was made from: a quantized one names its float parent."""
     dataset: Digest | None = None

@@ -37,6 +37,8 @@ class LoadPolicy(Value):
 class Policy(Record):
     min_word_f1: Share = 0.55
     """End to end, on the documents of the benchmark."""
+    max_cpu_ratio: dict[str, Positive] = {}
+    """By peer: CPU seconds a page over the peer's, where `bench --peers` compares. Without an entry, told only."""
     variant: VariantPolicy = VariantPolicy()
     load: LoadPolicy = LoadPolicy()
 

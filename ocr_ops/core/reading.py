@@ -1,6 +1,6 @@
 """What a reading is: pages of lines of words. The CLI, the service and the scores share these."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -10,6 +10,9 @@ Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y) in page pixels, origin top-left, clockwise from the text's top-left corner."""
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
+
+Orientation = Literal[0, 90, 180, 270]
+"""Degrees by which a page is turned clockwise from upright."""
 
 
 class Word(Value):
@@ -26,10 +29,11 @@ class Line(Value):
 
 
 class Page(Value):
-    """Width and height in pixels, as the page was read."""
+    """Width and height in pixels, and orientation, of the page as it was given; so are all polygons."""
 
     width: int
     height: int
+    orientation: Orientation = 0
     lines: tuple[Line, ...]
 
     @property

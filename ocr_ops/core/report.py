@@ -48,7 +48,7 @@ class Environment(Value):
 class Report(Record):
     """One measurement of one subject. The verdict follows from the checks and cannot be set."""
 
-    kind: Literal["bench", "gate"]
+    kind: Literal["bench", "lines", "gate"]
     name: str
     """For people: `detection-tiny int8`, `load`."""
     subject: Digest

@@ -113,7 +113,7 @@ def _grain(rng: Rng, image: Gray, sigma: float) -> Gray:
     rows, columns = (
         (np.arange(n) + start) % side for n, start, side in zip(image.shape, (top, left), noise.shape, strict=True)
     )
-    return np.clip(image + sigma * noise[rows[:, None], columns], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image + sigma * noise[rows[:, None], columns], 0, 255), np.uint8)
 
 
 def _low_resolution(rng: Rng, image: Gray) -> Gray:

@@ -256,6 +256,6 @@ def decorate(sheet: Sheet) -> None:
 
 
 LAYOUTS: tuple[tuple[Callable[[Sheet], None], float], ...] = (
-    (receipt, 0.36), (_invoice, 0.13), (_letter, 0.11), (_columns, 0.12), (_form, 0.13), (_ledger, 0.08),
+    (receipt, 0.48), (_invoice, 0.12), (_letter, 0.08), (_columns, 0.08), (_form, 0.12), (_ledger, 0.05),
     (_textless, 0.07),
 )  # fmt: skip

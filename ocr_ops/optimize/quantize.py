@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -24,10 +25,12 @@ from ocr_ops.data.pages import PageSet
 from ocr_ops.runtime.detection import prepare_page
 from ocr_ops.runtime.documents import page_images
 from ocr_ops.runtime.recognition import prepare_crop
-from ocr_ops.runtime.session import to_tensor
+from ocr_ops.runtime.session import padded, to_tensor
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 """Only what has fast integer kernels: quantizing the rest costs accuracy and conversions, and gains nothing."""
+
+LEAST_OPSET, OPSET = 13, 17
 
 
 def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
@@ -42,8 +45,10 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
     if bundle.manifest.precision != "fp32":
         raise BadInput(bundle.path, f"a {bundle.manifest.precision} bundle", "a float one", "quantize its parent")
     with tempfile.TemporaryDirectory() as scratch:
-        prepared, quantized = Path(scratch) / "prepared.onnx", Path(scratch) / GRAPH_FILE
-        quant_pre_process(bundle.graph, prepared, skip_symbolic_shape=True)
+        modern, prepared = Path(scratch) / "modern.onnx", Path(scratch) / "prepared.onnx"
+        quantized = Path(scratch) / GRAPH_FILE
+        onnx.save(_modern(bundle.graph), modern)
+        quant_pre_process(modern, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
             quantized,
@@ -72,6 +77,22 @@ def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
     return ModelBundle.write(out, manifest, files | {GRAPH_FILE: graph.SerializeToString()})
 
 
+def _modern(path: Path) -> onnx.ModelProto:
+    """The graph, of an opset that knows a scale per channel; others' exports may be older.
+
+    `BadInput` when an operator of it cannot be brought so far.
+    """
+    model = onnx.load(path)
+    found = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
+    if found >= LEAST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, OPSET)
+    except (RuntimeError, ValueError) as error:
+        cause = f"opset {found}: {str(error).strip().splitlines()[0]}"
+        raise BadInput(path, cause, f"opset {LEAST_OPSET} or later", "export the model at a later opset") from None
+
+
 def _edges(model: onnx.ModelProto) -> list[str]:
     """The first and the last quantizable node, of a graph that has others too."""
     names = [node.name for node in model.graph.node if node.op_type in OPERATORS]
@@ -82,7 +103,9 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """One page, or one line, a call: shapes vary, so nothing is batched."""
 
     def __init__(self, bundle: ModelBundle, pages: PageSet) -> None:
-        self._name = onnx.load(bundle.graph, load_external_data=False).graph.input[0].name
+        graph = onnx.load(bundle.graph).graph
+        stored = {tensor.name for tensor in graph.initializer}  # older exports list them as inputs too
+        self._name = next(value.name for value in graph.input if value.name not in stored)
         inputs = _page_inputs(bundle, pages) if bundle.manifest.task == "detection" else _line_inputs(bundle, pages)
         self._inputs = iter(tqdm(inputs, f"calibrate {bundle.manifest.task}", disable=None))
 
@@ -102,7 +125,8 @@ def _line_inputs(bundle: ModelBundle, pages: PageSet) -> Iterator[NDArray[np.flo
     for page, image in zip(pages.pages, _images(pages), strict=True):
         for region in page.regions:
             if not region.ignored:
-                yield to_tensor([prepare_crop(image, np.asarray(region.polygon, np.float32), spec)], spec)
+                crop = prepare_crop(image, np.asarray(region.polygon, np.float32), spec)
+                yield to_tensor([padded(crop, spec.width or crop.shape[1], spec.height, spec)], spec)
 
 
 def _images(pages: PageSet) -> Iterator[NDArray[np.uint8]]:

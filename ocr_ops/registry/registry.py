@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,12 +22,12 @@ from ocr_ops.core.errors import BadInput, CorruptBundle, UnknownModel
 from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Report
-from ocr_ops.core.spec import CARD_FILE, SPEC_FILE, TASKS, TRAINING_FILE, WEIGHTS_FILE, ModelSpec
+from ocr_ops.core.spec import CARD_FILE, CHARSET_FILE, SPEC_FILE, TASKS, TRAINING_FILE, ModelSpec, output_of
 from ocr_ops.core.verdict import Verdict
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import page
 from ocr_ops.registry.client import Client, connect, download, log_points, save_pyfunc
-from ocr_ops.registry.training import Training, check_weights
+from ocr_ops.registry.training import METRICS_FILE, RUN_NOTES, Training, check_weights
 
 RELEASE_MODEL = "ocr"
 Alias = Literal["candidate", "champion", "previous"]
@@ -67,6 +68,11 @@ class Registry:
     client: Client
     artifacts: Path
 
+    @staticmethod
+    def installed() -> bool:
+        """Whether MLflow is there at all: a machine that trains can do without."""
+        return find_spec("mlflow") is not None
+
     @classmethod
     def open(cls, workspace: Workspace) -> Self:
         """Connects to the store of a workspace, or to `MLFLOW_TRACKING_URI`."""
@@ -78,17 +84,20 @@ class Registry:
     def register(self, model_dir: Path) -> ModelVersion:
         """Registers a training output as a version of `ocr-<task>`, and makes it the candidate.
 
-        `model_dir`: `model.toml`, `weights.safetensors`, and if there are any `training.json` and `card.md`. The
-        same weights and spec again give the version they have. `BadInput` when the weights cannot be read.
+        `model_dir`: `model.toml`, `weights.safetensors` (or, of an imported model, `model.onnx` and `charset.txt`),
+        and if there are any `training.json` and `card.md`. The same weights and spec again give the version they
+        have. `BadInput` when the weights cannot be read.
         """
         spec = ModelSpec.read(model_dir)
-        weights = model_dir / WEIGHTS_FILE
+        weights = output_of(model_dir)
         check_weights(weights)
         digest, name = digest_file(weights), f"ocr-{spec.task}"
         for known in self._search(name, digest):
             if known.tags.get("spec_digest") == spec.digest:
                 return self._with_alias(known, "candidate")
         training = Training.read(model_dir / TRAINING_FILE)
+        if (model_dir / METRICS_FILE).is_file():  # a run's folder: its curves whole, not thinned out
+            training.curves.update(Training.of_run(model_dir).curves)
         told = training.facts.get("weights", digest)
         if told != digest:
             remedy = "publish the training again, or remove the file"
@@ -103,9 +112,10 @@ class Registry:
             self._log_curves(run, training.curves)
             if training.curves:
                 self._log_file(run, "plots/curves.png", page.curves_png(training.curves))
-            for file in (SPEC_FILE, WEIGHTS_FILE, TRAINING_FILE, CARD_FILE):
+            for file in (SPEC_FILE, weights.name, CHARSET_FILE, TRAINING_FILE, CARD_FILE):
                 if (model_dir / file).is_file():
                     self.client.log_artifact(run, str(model_dir / file), _FOLDER)
+            self._log_samples(run, model_dir)
             tags = {"digest": digest, "spec_digest": spec.digest, "model": spec.name}
             made = self._create_version(name, run, tags, page.model_description(spec, digest, training.figures, text))
         return self._with_alias(made, "candidate")
@@ -124,8 +134,7 @@ class Registry:
             self._log_curves(run, training.curves)
             if training.curves:
                 self._log_file(run, "plots/curves.png", page.curves_png(training.curves))
-            for picture in sorted(folder.glob("*.png")):
-                self.client.log_artifact(run, str(picture), "samples")
+            self._log_samples(run, folder)
         return run
 
     def log_bundle(self, made: ModelVersion, bundle: ModelBundle, report: Report | None) -> ModelVersion:
@@ -301,6 +310,14 @@ class Registry:
     def _log_curves(self, run: str, curves: Mapping[str, page.Curve]) -> None:
         points = [(_key(name), value, step) for name, curve in curves.items() for step, value in curve]
         log_points(self.client, run, points)
+
+    def _log_samples(self, run: str, folder: Path) -> None:
+        """What a run's folder shows of itself: pictures, confusions, rows put aside, a fine-tuning's judgement."""
+        for file in sorted(folder.glob("*.png")):
+            self.client.log_artifact(run, str(file), "samples")
+        for name in RUN_NOTES:
+            if (folder / name).is_file():
+                self.client.log_artifact(run, str(folder / name), "samples")
 
     def _log_reports(self, run: str, reports: Sequence[Report], plot: str) -> None:
         for report in reports:

@@ -10,12 +10,15 @@ from typing import Any, Self
 from safetensors import SafetensorError, safe_open
 
 from ocr_ops.core.errors import BadInput, BadRecord
+from ocr_ops.core.spec import ONNX_FILE
 
 _COUNTERS = {"step", "seconds", "samples"}
 """Columns of a row that say when it was taken."""
 
 
 METRICS_FILE = "metrics.jsonl"
+RUN_NOTES = ("confusions.json", "judgement.json", "quarantine.jsonl", METRICS_FILE)
+"""Files of a run's folder that are worth keeping beside its pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ class Training:
         path = folder / METRICS_FILE
         training = cls()
         try:
-            for row in path.read_text(encoding="utf-8").splitlines():
+            for row in path.read_text(encoding="utf-8").split("\n")[:-1]:  # what a crash tore off has no end
                 training._point(json.loads(row))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadRecord(path, str(error), "a JSON object with a step a line", "train first") from None
@@ -79,7 +82,13 @@ class Training:
 
 
 def check_weights(path: Path) -> None:
-    """`BadInput` when a safetensors file cannot be opened (header, offsets, length) or holds nothing."""
+    """`BadInput` when a safetensors file cannot be opened (header, offsets, length) or holds nothing.
+
+    The graph of an imported model was held against its contract; here it only has to be one.
+    """
+    if path.name == ONNX_FILE:
+        _check_graph(path)
+        return
     try:
         with safe_open(path, "numpy") as file:
             count = len(list(file.keys()))
@@ -87,6 +96,18 @@ def check_weights(path: Path) -> None:
         raise BadInput(path, str(error), "weights in safetensors", "train again, or fetch the file again") from None
     if not count:
         raise BadInput(path, "no tensors", "weights in safetensors", "train again, or fetch the file again")
+
+
+def _check_graph(path: Path) -> None:
+    import onnx  # noqa: PLC0415 (half a second, for imported models only)
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        nodes = len(onnx.load(path, load_external_data=False).graph.node)
+    except (OSError, DecodeError, ValueError):
+        nodes = 0
+    if not nodes:
+        raise BadInput(path, "no ONNX graph", "an imported model", "import it again")
 
 
 def _number(value: Any) -> bool:

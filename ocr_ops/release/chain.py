@@ -11,20 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocr_ops import __version__
-from ocr_ops.bench.suite import bench_release, bench_variants, choose
+from ocr_ops.bench.suite import bench_lines, bench_release, bench_variants, choose
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, NotProven, OcrOpsError, UnknownModel
 from ocr_ops.core.policy import Policy
 from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Environment, Report
-from ocr_ops.core.spec import TASKS, WEIGHTS_FILE, ModelSpec, Task
+from ocr_ops.core.spec import ONNX_FILE, TASKS, ModelSpec, Task, output_of
 from ocr_ops.core.verdict import Verdict, require_pass
 from ocr_ops.core.workspace import Workspace, shown
 from ocr_ops.data.documents import load_documents, rendered_pages
+from ocr_ops.data.lines import LineSet
 from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.monitor.generate import generate
 from ocr_ops.monitor.slo import SloFile
+from ocr_ops.optimize.adopt import adopt
 from ocr_ops.optimize.quantize import quantize
 from ocr_ops.registry import ModelVersion, Registry
 from ocr_ops.release.gate import documents_digest, gate
@@ -104,7 +106,7 @@ def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: 
     say("serve it and put load on it")
     load, reused = gated(made, packed, judged, policy, workspace)
     yield clock.stage("gate", "load", load.digest, load.verdict, reused=reused)
-    path, digest = receipt(registry, made, load, policy, workspace)
+    path, digest = receipt(registry, made, load, judged, policy=policy, workspace=workspace)
     require_pass("load gate", load.checks)
     yield clock.stage("receipt", shown(path), digest, "PASSED")
 
@@ -139,19 +141,23 @@ def bench_pages(workspace: Workspace) -> PageSet:
     return rendered_pages(workspace, BENCH_PAGES, BENCH_SEED)
 
 
-def exported(folder: Path, workspace: Workspace) -> tuple[ModelBundle, bool]:
-    """The float bundle of a training output, and whether it was there already."""
+def exported(folder: Path, workspace: Workspace, samples: PageSet | None = None) -> tuple[ModelBundle, bool]:
+    """The float bundle of a training output or an imported model, and whether it was there already.
+
+    `samples`: what an imported model's contract is held against; the calibration pages without it.
+    """
     spec = ModelSpec.read(folder)
-    weights = folder / WEIGHTS_FILE
-    if not weights.is_file():
-        raise UnknownModel(folder, f"no {WEIGHTS_FILE}", "a training output", "train the model, or restore the file")
+    weights = output_of(folder)
     out = workspace.bundles / f"{spec.name}-fp32"
     kept = _kept(out)
     if kept is not None:
         manifest = kept.manifest
-        same = (spec.input, spec.charset, spec.floor, digest_file(weights), __version__)
-        if (manifest.input, manifest.charset, manifest.floor, manifest.weights, manifest.toolkit) == same:
+        same = (spec.input, spec.charset, spec.boxes, spec.text, spec.floor, digest_file(weights), __version__)
+        found = (manifest.input, manifest.charset, manifest.boxes, manifest.text, manifest.floor)
+        if (*found, manifest.weights, manifest.toolkit) == same:
             return kept, True
+    if weights.name == ONNX_FILE:
+        return adopt(folder, out, samples or calibration_pages(workspace)), False
     from ocr_ops.train.export import export  # noqa: PLC0415 - torch takes seconds, and only this stage needs it
 
     return export(folder, out), False
@@ -178,6 +184,13 @@ def benchmarked(
         return fresh, True
     measured = bench_variants(bundles, pages, policy.variant)
     return [_save(workspace, report, policy.digest) for report in measured], False
+
+
+def benchmarked_lines(
+    bundles: Sequence[ModelBundle], lines: LineSet, policy: Policy, workspace: Workspace
+) -> list[Report]:
+    """A report on each recognition bundle reading line crops. It is no evidence a release rests on."""
+    return [_save(workspace, report, policy.digest) for report in bench_lines(bundles, lines)]
 
 
 def benchmarked_whole(made: Release, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
@@ -228,8 +241,7 @@ def registered(registry: Registry, made: Release, workspace: Workspace) -> Model
         for bundle in (made.detection, made.recognition)
     ]
     # The gate speaks for itself, once it has run: an older outcome beside the new one would only confuse.
-    measured = [report for report in evidence(made, workspace) if report.kind == "bench"]
-    return registry.log_release(made, sources[0], sources[1], measured)
+    return registry.log_release(made, sources[0], sources[1], evidence(made, workspace))
 
 
 def candidate(registry: Registry, workspace: Workspace) -> Release:
@@ -242,17 +254,24 @@ def candidate(registry: Registry, workspace: Workspace) -> Release:
     return Release.open(folder) if folder.is_dir() else registry.fetch_release(version, folder)
 
 
-def receipt(registry: Registry, made: Release, load: Report, policy: Policy, workspace: Workspace) -> tuple[Path, str]:
-    """Signs what the reports show, passed or not, and tells the registry; its path and digest."""
-    envelope, path = issue_receipt(made, evidence(made, workspace), policy, workspace)
+def receipt(
+    registry: Registry, made: Release, load: Report, pages: PageSet, *, policy: Policy, workspace: Workspace
+) -> tuple[Path, str]:
+    """Signs what was measured on `pages`, passed or not, and tells the registry; the receipt's path and digest.
+
+    Benchmarks on other pages neither help nor harm.
+    """
+    reports = [*evidence(made, workspace, pages), load]
+    envelope, path = issue_receipt(made, reports, policy, workspace)
     registry.tag_gate(registry.find(MODEL, made.digest), load.verdict, load, envelope.digest)
     return path, envelope.digest
 
 
-def evidence(made: Release, workspace: Workspace) -> list[Report]:
-    """Every report kept of a release and of its bundles."""
+def evidence(made: Release, workspace: Workspace, pages: PageSet | None = None) -> list[Report]:
+    """The newest benchmark kept of a release and of each of its bundles, on `pages` if given."""
+    dataset = pages.digest if pages else None
     digests = (made.detection.digest, made.recognition.digest, made.digest)
-    found = [_report(workspace, kind, digest) for kind in ("bench", "gate") for digest in digests]
+    found = [_report(workspace, "bench", digest, dataset) for digest in digests]
     return [report for report in found if report is not None]
 
 
@@ -280,17 +299,22 @@ def _kept(path: Path) -> ModelBundle | None:
 def _report(
     workspace: Workspace, kind: str, subject: str, dataset: str | None = None, policy: str | None = None
 ) -> Report | None:
-    """The kept report of a subject, if it was made on this machine and, where asked, on this dataset by this policy."""
-    path = workspace.reports / f"{kind}-{short(subject)}.json"
-    try:
-        report = Report.from_file(path)
-    except OcrOpsError:
-        return None
-    wanted = (subject, dataset or report.dataset, policy or report.policy, Environment.here())
-    return report if (report.subject, report.dataset, report.policy, report.environment) == wanted else None
+    """The newest kept report of a subject made on this machine and, where asked, on this dataset by this policy."""
+    kept = []
+    for path in workspace.reports.glob(f"{kind}-{short(subject)}-*.json"):
+        try:
+            report = Report.from_file(path)
+        except OcrOpsError:
+            continue
+        wanted = (subject, dataset or report.dataset, policy or report.policy, Environment.here())
+        if (report.subject, report.dataset, report.policy, report.environment) == wanted:
+            kept.append(report)
+    return max(kept, key=lambda report: report.created, default=None)
 
 
 def _save(workspace: Workspace, report: Report, policy: str) -> Report:
+    """Keeps a report; one on other documents stands beside it."""
     report = report.model_copy(update={"policy": policy})
-    report.save(workspace.reports / f"{report.kind}-{short(report.subject)}.json")
+    name = "-".join((report.kind, short(report.subject), short(report.dataset or "none")))
+    report.save(workspace.reports / f"{name}.json")
     return report

@@ -76,7 +76,7 @@ def issue_receipt(
             raise BadInput(f"report {report.name!r}", found, expected, "measure again under this policy")
     for kind in ("bench", "gate"):
         if not any(report.kind == kind for report in reports):
-            remedy = f"run `ocr-ops {kind}` on this release"
+            remedy = f"run `ocr-ops {kind}` on this release, with the same --data"
             raise NotProven(f"release {short(release.digest)}", f"no {kind} report", "one at least", remedy)
     passed = worst(report.verdict for report in reports) is Verdict.PASS
     statement = Statement(

@@ -7,7 +7,9 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-BLANK = 0
+from ocr_ops.core.spec import TextSpec
+
+PLAIN = TextSpec()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +40,36 @@ class Decoded:
         return tuple(words)
 
 
-def decode(logits: NDArray[np.float32], charset: str) -> Decoded:
-    """Reads logits, float32 (T, 1 + len(charset)); class 0 is the blank, class i is `charset[i - 1]`.
+def decode(scores: NDArray[np.float32], charset: str, spec: TextSpec = PLAIN, width: float = 1.0) -> Decoded:
+    """Reads the scores of T time steps, float32 (T, 1 + len(charset)): the characters, and the blank where `spec` says.
 
+    `width`: the share of the steps that the crop takes, for one that was padded and is decoded whole.
     A character ends half-way to the next one's centre. Spaces at either end, and all but the first of
     several, are dropped.
     """
-    best = logits.argmax(axis=1)
+    best = scores.argmax(axis=1)
+    blank, first = (0, 1) if spec.blank == "first" else (len(charset), 0)
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     if not len(starts):
         return Decoded("", (), ())
-    # Softmax at the maximum alone: exp(0) over the sum of exp(x - max). Blanks need none.
     peak = np.zeros(len(best), np.float32)
-    marked = logits[best != BLANK]
-    peak[best != BLANK] = 1 / np.exp(marked - marked.max(axis=1, keepdims=True)).sum(axis=1)
+    marked = np.flatnonzero(best != blank)  # blanks need no probability
+    if spec.output == "probabilities":
+        peak[marked] = scores[marked, best[marked]]
+    else:  # softmax at the maximum alone: exp(0) over the sum of exp(x - max)
+        rows = scores[marked]
+        peak[marked] = 1 / np.exp(rows - rows.max(axis=1, keepdims=True)).sum(axis=1)
     certainty = np.maximum.reduceat(peak, starts)
     centres = (starts + np.append(starts[1:], len(best))) / 2
-    seen = best[starts] != BLANK
+    seen = best[starts] != blank
     marks = [
-        (charset[label - 1], mark, centre)
+        (charset[label - first], mark, centre)
         for label, mark, centre in zip(
             best[starts][seen].tolist(), certainty[seen].tolist(), centres[seen].tolist(), strict=True
         )
     ]
-    edges = [(left[2] + right[2]) / 2 / len(best) for left, right in pairwise(marks)]
+    steps = len(best) * width
+    edges = [min((left[2] + right[2]) / 2 / steps, 1.0) for left, right in pairwise(marks)]
     spans = list(zip([0.0, *edges], [*edges, 1.0], strict=True)) if marks else []
 
     while marks and marks[-1][0] == " ":

@@ -9,18 +9,15 @@ from numpy.typing import NDArray
 
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import CorruptBundle
-from ocr_ops.core.spec import InputSpec
+from ocr_ops.core.spec import BoxSpec, InputSpec
 from ocr_ops.runtime import telemetry
-from ocr_ops.runtime.session import Session, to_channels, to_tensor
+from ocr_ops.runtime.session import Session, padded, to_channels, to_tensor
 
-GROWTH = 0.5
-"""How far each side of a region moves out, in its own thickness. Training regions are text boxes with each side
-moved in by a quarter of the box's height h, so a region h / 2 thick gives back h. (DB's shrinkage, A (1 - r^2) / L
-of Liao et al., AAAI 2020, leaves a long line a sixth of its height: any error would grow back sixfold.)"""
+PLAIN = BoxSpec()
+"""Our own training's: regions are text boxes with each side moved in by a quarter of the box's height h, so a region
+h / 2 thick gives back h. (DB's shrinkage leaves a long line a sixth of its height: any error would grow sixfold.)"""
 RIM = 0.5
-"""Pixels of the map that a region is too large by, all round: training draws regions with their outlines."""
-THRESHOLD = 0.3
-MIN_SCORE = 0.5
+"""Pixels of the map that a region is too large by, all round: our training draws regions with their outlines."""
 MIN_AREA = 4
 """Pixels of the map."""
 MIN_HEIGHT = 4.0
@@ -54,16 +51,27 @@ class PreparedPage:
 def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: float = MAX_ENLARGEMENT) -> PreparedPage:
     """Resizes a page, uint8 (H, W) or (H, W, 3) RGB, so that its longer side is `spec.max_side` at most.
 
-    A smaller page is enlarged, up to `max_enlargement` times. Both sides round to multiples of the stride.
+    A smaller page is enlarged, up to `max_enlargement` times, or as `spec.min_side` says. Both sides round to
+    multiples of the stride. For a model of fixed size the page keeps its proportions and is padded.
     """
     height, width = page.shape[:2]
-    factor = min(spec.max_side / max(height, width), max_enlargement)
-    most = spec.max_side // spec.stride
-    rows, columns = (min(max(round(side * factor / spec.stride), 1), most) * spec.stride for side in (height, width))
+    fixed = (spec.height, spec.width)
+    if all(fixed):
+        factor = min(spec.height / height, spec.width / width)
+        rows, columns = (max(round(side * factor), 1) for side in (height, width))
+    else:
+        enlargement = max(spec.min_side / min(height, width), 1.0) if spec.min_side else max_enlargement
+        factor = min(spec.max_side / max(height, width), enlargement)
+        most = spec.max_side // spec.stride
+        rows, columns = (
+            min(max(round(side * factor / spec.stride), 1), most) * spec.stride for side in (height, width)
+        )
     page = to_channels(page, spec)
     if (rows, columns) != (height, width):
         way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
         page = np.asarray(cv2.resize(page, (columns, rows), interpolation=way), np.uint8)
+    if all(fixed):
+        page = padded(page, spec.width, spec.height, spec)
     return PreparedPage(np.ascontiguousarray(page), columns / width, rows / height)
 
 
@@ -80,48 +88,45 @@ class Detector:
         """
         with telemetry.stage("detection"):
             telemetry.batch("detection", len(pages))
-            return [polygons(self._map(page), page.shape[1], page.shape[0]) for page in pages]
+            spec = self.bundle.manifest.boxes
+            return [polygons(self._map(page), page.shape[1], page.shape[0], spec) for page in pages]
 
     def _map(self, page: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Probabilities, float32 (h, w)."""
         output = self.session.run(to_tensor([page], self.bundle.manifest.input))
         if output.ndim != 4 or output.shape[:2] != (1, 1):
             raise CorruptBundle(
-                self.bundle.graph, f"output {output.shape}", "a map (N, 1, h, w)", "export the model again"
+                self.bundle.graph, f"output {output.shape}", "a map (N, 1, h, w)", "export or import the model again"
             )
+        if self.bundle.manifest.boxes.output == "logits":
+            return np.asarray(1 / (1 + np.exp(-np.clip(output[0, 0], -30, 30))), np.float32)
         return np.asarray(output[0, 0])
 
 
-def polygons(
-    probability: NDArray[np.float32],
-    width: int,
-    height: int,
-    *,
-    threshold: float = THRESHOLD,
-    min_score: float = MIN_SCORE,
-) -> NDArray[np.float32]:
+def polygons(probability: NDArray[np.float32], width: int, height: int, spec: BoxSpec = PLAIN) -> NDArray[np.float32]:
     """Boxes of a page of `width` x `height` pixels from its probability map, float32 (h, w) of any size.
 
-    Each connected region above `threshold` whose mean reaches `min_score` is taken for a shrunk rectangle and
-    grown back. Returns float32 (N, 4, 2), inside the page: corners clockwise from the text's top-left, which
-    is the box's own, or its top-right for text that runs down the page.
+    Each connected region above the threshold whose mean reaches the least score is taken for a shrunk rectangle and
+    grown back as `spec` says. Returns float32 (N, 4, 2), inside the page: corners clockwise from the text's
+    top-left, which is the box's own, or its top-right for text that runs down the page.
     """
-    mask = probability > threshold
+    mask = probability > spec.threshold
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
     score = np.bincount(labels[mask], probability[mask], count) / area
-    wanted = (score >= min_score) & (area >= MIN_AREA)
+    wanted = (score >= spec.min_score) & (area >= MIN_AREA)
     wanted[0] = False  # the background
     if not wanted.any():
         return np.zeros((0, 4, 2), np.float32)
     labels = np.where(wanted, np.cumsum(wanted), 0)[labels].astype(np.float32)
-    boxes = _joined(_in_reading_order(_corners(*_shrunk_rectangles(labels, probability))))
+    boxes = _joined(_in_reading_order(_corners(*_shrunk_rectangles(labels, probability, spec), spec=spec)))
     boxes *= [width / probability.shape[1], height / probability.shape[0]]
     legible = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
     return np.asarray(np.clip(boxes[legible], 0, [width, height]), np.float32)
 
 
 def _shrunk_rectangles(
-    labels: NDArray[np.float32], probability: NDArray[np.float32]
+    labels: NDArray[np.float32], probability: NDArray[np.float32], spec: BoxSpec
 ) -> tuple[NDArray[np.float64], ...]:
     """The rectangle behind each region 1..N of `labels`: angle (radians), centre x and y, width, height.
 
@@ -168,7 +173,8 @@ def _shrunk_rectangles(
     level = width >= height
     length, extent = np.maximum(width, height), np.minimum(width, height)
     thickness = np.maximum(np.minimum(mass / length, extent), extent - 1.5)  # a curved one keeps its extent
-    length, thickness = (np.maximum(side - 2 * RIM, 0.5) for side in (length, thickness))
+    rim_width = RIM if spec.growth == "height" else 0.0
+    length, thickness = (np.maximum(side - 2 * rim_width, 0.5) for side in (length, thickness))
     # Mid-way along the text, at the centre of mass across it.
     shift_along = np.where(level, (first + last) / 2, 0)
     shift_across = np.where(level, 0, (top + bottom) / 2)
@@ -187,9 +193,12 @@ def _corners(
     y: NDArray[np.float64],
     width: NDArray[np.float64],
     height: NDArray[np.float64],
+    *,
+    spec: BoxSpec,
 ) -> NDArray[np.float64]:
-    """The corners (N, 4, 2) of shrunk rectangles, grown back."""
-    grown = 2 * GROWTH * np.minimum(width, height)
+    """The corners (N, 4, 2) of shrunk rectangles, grown back: a rectangle's unclipping has a closed form."""
+    unit = np.minimum(width, height) if spec.growth == "height" else width * height / (2 * (width + height))
+    grown = 2 * spec.ratio * unit
     half_x, half_y = (width + grown)[:, None] / 2, (height + grown)[:, None] / 2
     u, v = half_x * [-1, 1, 1, -1], half_y * [-1, -1, 1, 1]
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]

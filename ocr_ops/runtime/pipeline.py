@@ -1,37 +1,160 @@
-"""Reader: a release reading documents in this process, the very steps the services take."""
+"""How a page is read, wherever its models run; and Reader: a release reading documents in this process."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ocr_ops.core.reading import Page, Reading
+from ocr_ops.core.reading import Orientation, Page, Reading
 from ocr_ops.core.release import Release
-from ocr_ops.runtime import telemetry
+from ocr_ops.core.spec import InputSpec
+from ocr_ops.runtime import orientation, telemetry
+from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, page_images
 from ocr_ops.runtime.layout import assemble
+from ocr_ops.runtime.orientation import Pieces, flipped, probes
 from ocr_ops.runtime.recognition import Recognizer, prepare_crop
 from ocr_ops.runtime.session import to_channels
+
+T = TypeVar("T")
+Picture = NDArray[np.uint8]
+Polygons = NDArray[np.float32]
+
+
+class Models(Protocol):
+    """The two models, here or a hop away, and a place for the work between them."""
+
+    async def detect(self, page: Picture) -> Polygons:
+        """Boxes of a prepared page, float32 (N, 4, 2) in its pixels."""
+
+    async def recognize(self, crops: Sequence[Picture]) -> list[Decoded]:
+        """The texts of prepared crops, in their order."""
+
+    async def aside(self, work: Callable[..., T], *args: Any) -> T:
+        """`work(*args)`, run where nobody waits for it."""
+
+
+async def read_page(
+    page: Picture, models: Models, detection: InputSpec, recognition: InputSpec, *, orient: bool = True
+) -> Page:
+    """Reads one page, uint8 (H, W, 3) RGB, with models of these inputs, and counts it.
+
+    With `orient`, a page on its side or upside-down is read as well as an upright one, for two to three times the
+    work; an upright one that reads well takes none. All polygons are in pixels of the page as given.
+    """
+    held = _Held(page, models, detection, recognition)
+    pieces = await held.read_all()
+    degrees: Orientation = 0
+    if orient and pieces.doubtful:
+        degrees, pieces = await _upright(held, pieces)
+    height, width = page.shape[:2] if degrees in (0, 180) else page.shape[1::-1]
+    upright = await models.aside(assemble, width, height, list(pieces.polygons), pieces.texts)
+    made = orientation.as_given(upright, degrees)
+    telemetry.page_read(made, [text.confidence for text in pieces.texts if text.text])
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A page held one way up, and what reads it."""
+
+    page: Picture
+    models: Models
+    detection: InputSpec
+    recognition: InputSpec
+
+    async def turned(self, degrees: Orientation) -> "_Held":
+        """The same page turned against the clock."""
+        return replace(self, page=await self.models.aside(orientation.turned, self.page, degrees))
+
+    async def read_all(self) -> Pieces:
+        """Its text, found and read."""
+        return await self.read(await self.find())
+
+    async def find(self) -> Polygons:
+        """Boxes of its text, float32 (N, 4, 2) in its pixels."""
+        prepared = await self.models.aside(prepare_page, self.page, self.detection)
+        return prepared.restore(await self.models.detect(prepared.pixels))
+
+    async def read(self, polygons: Polygons) -> Pieces:
+        """What stands in these boxes."""
+        return Pieces(polygons, await self.models.recognize(await self.models.aside(self._crops, polygons)))
+
+    def _crops(self, polygons: Polygons) -> list[Picture]:
+        source = to_channels(self.page, self.recognition)
+        return [prepare_crop(source, polygon, self.recognition) for polygon in polygons]
+
+
+async def _upright(held: _Held, plain: Pieces) -> tuple[Orientation, Pieces]:
+    """How a page is turned, and its pieces on the page held upright; `plain` ones, unless it reads better turned.
+
+    It is found again once it is upright: what a detector finds in text upside-down is not quite where it stands.
+    """
+    degrees: Orientation = 0
+    best = plain
+    if not plain.lying:
+        tried = plain.at(probes(plain.polygons))
+        over = await held.read(flipped(tried.polygons))
+        if over.beats(tried) and (whole := await (await held.turned(180)).read_all()).beats(plain):
+            degrees, best = 180, whole
+    if best.doubtful and plain.lost:
+        side = await held.turned(90)
+        found = await side.find()
+        down = await side.read(found[probes(found)])
+        up = await side.read(flipped(down.polygons))
+        margin = 1.0 if plain.lying else orientation.MARGIN
+        if down.beats(up) and (whole := await side.read(found)).beats(best, margin):
+            degrees, best = 90, whole
+        elif up.beats(down) and (whole := await (await held.turned(270)).read_all()).beats(best, margin):
+            degrees, best = 270, whole
+    return degrees, best
 
 
 class Reader:
     """May be shared by threads."""
 
-    def __init__(self, release: Release, threads: int | None = None) -> None:
-        """Loads both bundles; errors as `Session`."""
+    def __init__(self, release: Release, threads: int | None = None, *, orient: bool = True) -> None:
+        """Loads both bundles; errors as `Session`. `orient` as `read_page`."""
         self.detector = Detector(release.detection, threads)
         self.recognizer = Recognizer(release.recognition, threads)
+        self.orient = orient
 
-    def read_page(self, page: NDArray[np.uint8]) -> Page:
+    def read_page(self, page: Picture) -> Page:
         """Reads one page, uint8 (H, W, 3) RGB."""
-        prepared = prepare_page(page, self.detector.bundle.manifest.input)
-        polygons = prepared.restore(self.detector.detect([prepared.pixels])[0])
-        spec = self.recognizer.bundle.manifest.input
-        source = to_channels(page, spec)
-        crops = [prepare_crop(source, polygon, spec) for polygon in polygons]
-        read = assemble(page.shape[1], page.shape[0], list(polygons), self.recognizer.recognize(crops))
-        telemetry.page_read(read)
-        return read
+        detection, recognition = self.detector.bundle.manifest.input, self.recognizer.bundle.manifest.input
+        return finished(read_page(page, _Here(self), detection, recognition, orient=self.orient))
 
     def read(self, data: bytes, name: str, limits: Limits = LIMITS) -> Reading:
         """Reads a document from its bytes; `UnreadableDocument` as `page_images`."""
         return Reading(pages=tuple(self.read_page(page) for page in page_images(data, name, limits)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """A reader's own models: nothing is ever waited for."""
+
+    reader: Reader
+
+    async def detect(self, page: Picture) -> Polygons:
+        return self.reader.detector.detect([page])[0]
+
+    async def recognize(self, crops: Sequence[Picture]) -> list[Decoded]:
+        return self.reader.recognizer.recognize(crops)
+
+    async def aside(self, work: Callable[..., T], *args: Any) -> T:
+        return work(*args)
+
+
+def finished(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that waits for nothing: no event loop is needed, nor in the way."""
+    try:
+        work.send(None)
+    except StopIteration as done:
+        result: T = done.value
+        return result
+    work.close()
+    msg = "a reader's own models never wait"
+    raise AssertionError(msg)

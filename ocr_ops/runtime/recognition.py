@@ -12,7 +12,7 @@ from ocr_ops.core.errors import CorruptBundle
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.ctc import Decoded, decode
-from ocr_ops.runtime.session import Session, to_channels, to_tensor
+from ocr_ops.runtime.session import Session, padded, to_channels, to_tensor
 
 MARGIN_X = 0.05
 MARGIN_Y = 0.0
@@ -39,7 +39,8 @@ def parts_of(polygon: NDArray[np.float32], shares: NDArray[np.float64]) -> NDArr
 def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: InputSpec) -> NDArray[np.uint8]:
     """Cuts a polygon (4, 2) out of a page as uint8 (spec.height, W) or (spec.height, W, 3): its first side on top.
 
-    W keeps the proportions, in whole strides, up to `spec.max_side`: what is longer is squeezed. Give the page
+    W keeps the proportions, in whole strides, up to `spec.max_side`: what is longer is squeezed, or for a model of
+    fixed width made smaller as a whole, and padded below. Give the page
     with the model's channels (`to_channels`), or each crop is converted for itself.
     """
     quad = np.asarray(polygon, np.float32)
@@ -52,18 +53,29 @@ def prepare_crop(page: NDArray[np.uint8], polygon: NDArray[np.float32], spec: In
 
     steps = round(width * spec.height / max(height, 1.0) / spec.stride)
     columns = min(max(steps * spec.stride, MIN_WIDTH), spec.max_side)
+    rows = spec.height
+    if spec.width:
+        columns = min(columns, spec.width)
+        rows = min(max(round(height * columns / max(width, 1.0)), 1), spec.height)
     # Much larger text is cut out at its own size first: sampling it at the final size would alias.
-    zoom = min(max(height / spec.height, 1.0), OVERSAMPLING)
+    zoom = min(max(height / rows, 1.0), OVERSAMPLING)
     if zoom < 1.25:
         zoom = 1.0
-    size = round(columns * zoom), round(spec.height * zoom)
+    size = round(columns * zoom), round(rows * zoom)
     corners = np.array([[0, 0], [size[0], 0], size, [0, size[1]]], np.float32)
     # Corners lie on pixel edges, OpenCV samples at pixel centres.
     warp = cv2.getPerspectiveTransform(quad.astype(np.float32) - 0.5, corners - 0.5)
     crop = cv2.warpPerspective(page, warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     if zoom > 1:
-        crop = cv2.resize(crop, (columns, spec.height), interpolation=cv2.INTER_AREA)
-    return to_channels(np.asarray(crop, np.uint8), spec)
+        crop = cv2.resize(crop, (columns, rows), interpolation=cv2.INTER_AREA)
+    return to_channels(padded(np.asarray(crop, np.uint8), columns, spec.height, spec), spec)
+
+
+def whole_crop(image: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
+    """A line crop, uint8 (h, w), as a recogniser is given it: read as a page that holds this line and no more."""
+    height, width = image.shape
+    corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
+    return prepare_crop(image, corners, spec)
 
 
 class Recognizer:
@@ -75,47 +87,44 @@ class Recognizer:
     def recognize(self, crops: Sequence[NDArray[np.uint8]]) -> list[Decoded]:
         """Reads prepared crops, uint8 (height, W) or (height, W, 3), in their order.
 
-        Each is padded to its own bucket by repeating its last column, also when it comes alone, and decoded
-        over its own time steps only: neighbours change nothing.
+        Each is padded to its own bucket (or the model's fixed width), also when it comes alone, and decoded over
+        its own time steps only: neighbours change nothing. Black padding is part of what a model learnt to read,
+        and decoded with the rest.
         """
         manifest = self.bundle.manifest
-        stride, charset = manifest.input.stride, manifest.charset
+        spec, charset = manifest.input, manifest.charset
         read: dict[int, Decoded] = {}
         with telemetry.stage("recognition"):
             telemetry.batch("recognition", len(crops))
-            for width, members in _calls([crop.shape[1] for crop in crops]):
-                padded = [_pad(crops[i], width) for i in members]
-                logits = self.session.run(to_tensor(padded, manifest.input))
-                self._check(logits, len(members), width // stride)
-                for i, row in zip(members, logits, strict=True):
-                    read[i] = decode(row[: -(-crops[i].shape[1] // stride)], charset)
-        for decoded in read.values():
-            if decoded.text:
-                telemetry.crop_recognised(decoded.confidence)
+            for width, members in _calls([crop.shape[1] for crop in crops], spec.width):
+                batch = [padded(crops[i], width, spec.height, spec) for i in members]
+                scores = self.session.run(to_tensor(batch, spec))
+                self._check(scores, len(members), width // spec.stride)
+                for i, row in zip(members, scores, strict=True):
+                    own = crops[i].shape[1]
+                    if spec.padding == "black":
+                        read[i] = decode(row, charset, manifest.text, own / width)
+                    else:
+                        read[i] = decode(row[: -(-own // spec.stride)], charset, manifest.text)
         return [read[i] for i in range(len(crops))]
 
-    def _check(self, logits: NDArray[np.float32], rows: int, steps: int) -> None:
+    def _check(self, scores: NDArray[np.float32], rows: int, steps: int) -> None:
         expected = (rows, steps, len(self.bundle.manifest.charset) + 1)
-        if logits.shape != expected:
+        if scores.shape != expected:
             raise CorruptBundle(
-                self.bundle.graph, f"output {logits.shape}", f"logits {expected}", "export the model again"
+                self.bundle.graph, f"output {scores.shape}", f"scores {expected}", "export or import the model again"
             )
 
 
-def _calls(widths: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+def _calls(widths: Sequence[int], fixed: int = 0) -> Iterator[tuple[int, list[int]]]:
     """Groups crops, by their widths, into network calls: padded width, and the indices of its crops."""
     buckets: dict[int, list[int]] = defaultdict(list)
     for i, width in enumerate(widths):
-        buckets[-(-width // BUCKET) * BUCKET].append(i)
+        buckets[fixed or -(-width // BUCKET) * BUCKET].append(i)
     for width, members in sorted(buckets.items()):
         step = max(1, CALL_WIDTH // width)
         for start in range(0, len(members), step):
             yield width, members[start : start + step]
-
-
-def _pad(crop: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    missing = width - crop.shape[1]
-    return np.pad(crop, ((0, 0), (0, missing), *((0, 0),) * (crop.ndim - 2)), mode="edge") if missing else crop
 
 
 def _sides(quad: NDArray[np.float32]) -> tuple[float, float]:

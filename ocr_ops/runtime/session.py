@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -37,7 +37,7 @@ _FATAL_ONLY = 4  # every error comes back as an exception; standard error stays 
 
 
 def to_channels(page: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
-    """The page with the channels the model reads: uint8 (H, W) for one, (H, W, 3) RGB for three."""
+    """The page with as many channels as the model reads: uint8 (H, W) for one, (H, W, 3) RGB for three."""
     if spec.channels == 1 and page.ndim == 3:
         return np.asarray(cv2.cvtColor(page, cv2.COLOR_RGB2GRAY), np.uint8)
     if spec.channels == 3 and page.ndim == 2:
@@ -45,8 +45,17 @@ def to_channels(page: NDArray[np.uint8], spec: InputSpec) -> NDArray[np.uint8]:
     return page
 
 
+def padded(picture: NDArray[np.uint8], width: int, height: int, spec: InputSpec) -> NDArray[np.uint8]:
+    """The picture with what is missing of `width` x `height` pixels at its right and below, as the model expects it."""
+    below, right = height - picture.shape[0], width - picture.shape[1]
+    if not (below or right):
+        return picture
+    mode: Literal["edge", "constant"] = "edge" if spec.padding == "edge" else "constant"
+    return np.pad(picture, ((0, below), (0, right), *((0, 0),) * (picture.ndim - 2)), mode=mode)
+
+
 def to_tensor(pictures: Sequence[NDArray[np.uint8]], spec: InputSpec) -> NDArray[np.float32]:
-    """Equal-sized prepared pictures, uint8 (H, W) or (H, W, 3), as float32 (N, C, H, W).
+    """Equal-sized prepared pictures, uint8 (H, W) or (H, W, 3) RGB, as float32 (N, C, H, W) in the model's order.
 
     `x = (pixel / 255 - mean) / std`, one mean and std a channel.
     """
@@ -56,6 +65,8 @@ def to_tensor(pictures: Sequence[NDArray[np.uint8]], spec: InputSpec) -> NDArray
     batch = np.empty((len(pictures), spec.channels, height, width), np.float32)
     for i, picture in enumerate(pictures):
         planes = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+        if spec.order == "bgr":
+            planes = planes[::-1]
         np.multiply(planes, gain, out=batch[i])
     batch += offset
     return batch
@@ -94,7 +105,8 @@ class Session:
             output = np.asarray(self._session.run(None, {self._input: batch})[0])
         except _ORT_ERRORS as error:
             raise self._corrupt(f"{_first_line(error)} (input {batch.shape})") from None
-        if output.dtype != np.float32 or not np.isfinite(output).all():
+        # Both extremes are NaN where any value is.
+        if output.dtype != np.float32 or not (output.size and np.isfinite([output.min(), output.max()]).all()):
             raise self._corrupt(f"output of {output.dtype}, or not finite")
         return output
 

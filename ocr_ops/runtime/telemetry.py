@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -61,15 +61,15 @@ def batch(task: Task, items: int) -> None:
     _batch_items().labels(task).observe(items)
 
 
-def page_read(page: Page) -> None:
-    """A page was read: counts it and its lines."""
-    _pages().inc()
+def page_read(page: Page, confidences: Iterable[float]) -> None:
+    """A page was read: counts it and its lines.
+
+    `confidences`: the mean of each piece of a line with any text, also of those the page leaves out as doubtful.
+    """
+    _pages().labels(str(page.orientation)).inc()
     _lines().inc(len(page.lines))
-
-
-def crop_recognised(confidence: float) -> None:
-    """A crop was read, with this mean confidence; also when the page will leave its text out as too doubtful."""
-    _line_confidence().observe(confidence)
+    for confidence in confidences:
+        _line_confidence().observe(confidence)
 
 
 def model_loaded(bundle: ModelBundle, provider: str) -> None:
@@ -115,7 +115,7 @@ def _request_seconds() -> Histogram:
 
 @cache
 def _pages() -> Counter:
-    return Counter(metrics.PAGES, "Pages read.")
+    return Counter(metrics.PAGES, "Pages read, by how they were turned.", ["orientation"])
 
 
 @cache

@@ -21,7 +21,6 @@ from ocr_ops.data.render_lines import LineRenderer, to_height
 from ocr_ops.data.render_pages import PageRenderer
 from ocr_ops.data.render_text import CHARSET
 from ocr_ops.runtime.ctc import decode
-from ocr_ops.runtime.detection import THRESHOLD
 from ocr_ops.runtime.session import Session, to_tensor
 from ocr_ops.train.loop import read_tensors
 from ocr_ops.train.networks import load
@@ -55,6 +54,8 @@ def export(model: Path, out: Path) -> ModelBundle:
         licence=spec.licence,
         input=spec.input,
         charset=spec.charset,
+        boxes=spec.boxes,
+        text=spec.text,
         floor=spec.floor,
         opset=OPSET,
         weights=digest_file(weights),
@@ -129,9 +130,9 @@ def samples(spec: ModelSpec) -> Iterator[Pictures]:
 def _agreement(found: NDArray[np.float32], expected: NDArray[np.float32], spec: ModelSpec) -> float:
     """Share of equal texts, or overlap of the maps above the serving threshold."""
     if spec.task == "recognition":
-        pairs = [[decode(logits, spec.charset).text for logits in rows] for rows in (found, expected)]
+        pairs = [[decode(logits, spec.charset, spec.text).text for logits in rows] for rows in (found, expected)]
         return float(np.mean([a == b for a, b in zip(*pairs, strict=True)]))
-    left, right = found > THRESHOLD, expected > THRESHOLD
+    left, right = found > spec.boxes.threshold, expected > spec.boxes.threshold
     return float((left & right).sum() / max(1, (left | right).sum())) if (left | right).any() else 1.0
 
 

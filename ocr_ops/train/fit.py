@@ -2,20 +2,27 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
+from tqdm import tqdm
 
-from ocr_ops.core.errors import NotProven
+from ocr_ops.core.errors import BadRecord, NotProven
 from ocr_ops.core.record import Record, canonical_json, digest_bytes, write_atomic
-from ocr_ops.core.spec import TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task
-from ocr_ops.train import loop
+from ocr_ops.core.spec import SPEC_FILE, TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task
+from ocr_ops.train import artefacts, loop
+from ocr_ops.train.crops import QUARANTINE, quarantined
+from ocr_ops.train.devices import rank
 from ocr_ops.train.fit_detection import DetectionLesson
 from ocr_ops.train.fit_recognition import RecognitionLesson
+from ocr_ops.train.material import NOTHING, Material
 from ocr_ops.train.networks import load
 
-LESSONS: dict[Task, type[DetectionLesson] | type[RecognitionLesson]] = {
+AnyLesson = DetectionLesson | RecognitionLesson
+LESSONS: dict[Task, type[AnyLesson]] = {
     "detection": DetectionLesson,
     "recognition": RecognitionLesson,
 }
@@ -54,22 +61,79 @@ def fit(
     *,
     minutes: float | None = None,
     horizon: float | None = None,
-    real: Path | None = None,
+    evaluate_steps: int | None = None,
+    device: str = "auto",
+    material: Material = NOTHING,
     fresh: bool = False,
     publish: bool = False,
 ) -> Training:
     """Trains the model folder's spec for one leg in `runs`/NAME, resuming what is there unless `fresh`.
 
     The leg ends after `minutes`; the learning rate's schedule after `horizon` minutes of training altogether, or
-    without it after the recipe's steps. `real` is a folder of labelled line crops; `publish` puts the best weights
-    so far into the model's folder. Returns the making of those weights.
+    without it after the recipe's steps. It is evaluated every `evaluate_steps`, or every few minutes. `publish` puts
+    the best weights so far into the model's folder. Returns the making of those weights.
     """
     spec = ModelSpec.read(model)
+    lesson = LESSONS[spec.task](spec, material)
     run = runs / spec.name
-    if fresh:
-        shutil.rmtree(run, ignore_errors=True)
-    loop.fit(LESSONS[spec.task](spec, real), spec, loop.Leg(run, horizon_minutes=horizon, minutes=minutes))
-    return publish_best(run, model) if publish else describe(run, spec)[0]
+    leg = loop.Leg(
+        run, horizon_minutes=horizon, minutes=minutes, evaluate_steps=evaluate_steps, device=device, fresh=fresh
+    )
+    train(lesson, spec, leg)
+    return publish_best(run, model) if publish and rank() == 0 else describe(run, spec)[0]
+
+
+def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
+    """Runs a leg and leaves a folder that says all of it, on any machine: see `complete`.
+
+    Raises `BadRecord` for a recipe with a setting nobody reads: most likely a slip of the pen.
+    """
+    known = loop.RECIPE | lesson.recipe
+    unknown = sorted(spec.recipe.keys() - known)
+    if unknown:
+        expected = f"settings among {', '.join(sorted(known))}"
+        raise BadRecord(spec.name, f"[recipe] {', '.join(unknown)}", expected, "correct model.toml")
+    if rank() == 0:
+        if leg.fresh:
+            shutil.rmtree(leg.folder, ignore_errors=True)
+        lesson.quarantine.keep_in(leg.folder)
+        write_atomic(leg.folder / SPEC_FILE, spec_text(spec).encode())
+        (leg.folder / WEIGHTS_FILE).unlink(missing_ok=True)  # of an earlier leg: what is registered is the best
+    loop.fit(lesson, spec, leg)
+    if rank() == 0:
+        complete(lesson, leg.folder)
+
+
+def complete(lesson: AnyLesson, run: Path) -> None:
+    """Makes a run's folder a model folder (spec, best weights, their history) with plots, for `ocr-ops register`."""
+    publish_best(run, run)
+    lesson.network.load_state_dict(loop.read_tensors(run / loop.BEST)[0])
+    lesson.network.eval()
+    with torch.no_grad():
+        files = lesson.artefacts()
+    if artefacts.drawable():
+        files["curves.png"] = artefacts.curves_png(loop.read_metrics(run))
+    for name, data in files.items():
+        write_atomic(run / name, data)
+    aside = quarantined(run)
+    if aside:
+        tqdm.write(f"{run.name}: {len(aside)} rows or pages put aside, see {run / QUARANTINE}", file=sys.stderr)
+
+
+def spec_text(spec: ModelSpec) -> str:
+    """A spec as `model.toml`."""
+    data = spec.model_dump(mode="json", exclude_defaults=True)
+    plain = {key: value for key, value in data.items() if not isinstance(value, dict)}
+    lines = ["schema_version = 1", *(f"{key} = {_toml(value)}" for key, value in plain.items())]
+    for key, table in data.items():
+        if isinstance(table, dict):
+            lines += ["", f"[{key}]", *(f"{name} = {_toml(value)}" for name, value in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A string, number or list of them: in TOML they are written as in JSON, but for the one character DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def publish_best(run: Path, model: Path) -> Training:
@@ -90,8 +154,7 @@ def describe(run: Path, spec: ModelSpec) -> tuple[Training, bytes]:
     tensors, note = loop.read_tensors(run / loop.BEST)
     load(spec, tensors, run / loop.BEST)
     weights = save(tensors, {"model": spec.name, "step": str(note["step"])})
-    rows = [json.loads(row) for row in (run / loop.METRICS).read_text(encoding="utf-8").splitlines()]
-    rows = [row for row in rows if row["step"] <= note["step"]]
+    rows = [row for row in loop.read_metrics(run) if row["step"] <= note["step"]]
     losses = [{key: row[key] for key in ("step", "loss", "rate")} for row in rows if "loss" in row]
     training = Training(
         model=spec.name,

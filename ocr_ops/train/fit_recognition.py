@@ -1,9 +1,7 @@
 """Trains the recogniser: rendered lines, and real crops whose labels lost their case."""
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Collection, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,63 +9,27 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from ocr_ops.core.errors import BadInput
 from ocr_ops.core.record import digest_bytes
-from ocr_ops.core.scores import edit_distance
+from ocr_ops.core.scores import edit_distance, normalise
 from ocr_ops.core.spec import ModelSpec
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_lines import LineRenderer, line_digest, to_height
+from ocr_ops.data.render_material import load_backgrounds, load_corpus
 from ocr_ops.runtime.ctc import decode
 from ocr_ops.train import loop
+from ocr_ops.train.artefacts import of_lines
+from ocr_ops.train.crops import Crop, Quarantine, feasible, read_crops, unseen_crops
+from ocr_ops.train.judge import Counts
+from ocr_ops.train.material import NOTHING, Material
 from ocr_ops.train.networks import build
 
 Gray = NDArray[np.uint8]
 
 BLANK_SHARE = 0.03
 """Crops without text, to be read as nothing: detectors find specks and strokes as well."""
-
-
-@dataclass(frozen=True, slots=True)
-class Crop:
-    """A line and its text; `folded` when the text is upper-cased whatever the image shows."""
-
-    image: Gray
-    text: str
-    folded: bool
-
-
-def read_crops(folder: Path, charset: str) -> tuple[list[Crop], list[Crop]]:
-    """Training and held-out crops of a folder with `labels.tsv` (path, tab, upper-cased text).
-
-    A tenth of the documents (file names up to the last underscore), by hash, is held out whole.
-    Labels with characters outside `charset` are left out. Raises `BadInput` when nothing is left.
-    """
-    train: list[Crop] = []
-    held: list[Crop] = []
-    labels = folder / "labels.tsv"
-    if not labels.is_file():
-        raise BadInput(folder, "no labels.tsv", "lines of path, tab, text", "point --real at a folder of line crops")
-    for row in labels.read_text(encoding="utf-8").splitlines():
-        path, _, text = row.partition("\t")
-        text = " ".join(text.split())
-        image = cv2.imread(str(folder / path), cv2.IMREAD_GRAYSCALE)
-        if image is not None and text and set(text) <= set(charset):
-            document = Path(path).stem.rpartition("_")[0]
-            part = held if hashlib.sha256(document.encode()).digest()[0] < 26 else train
-            part.append(Crop(np.asarray(image, np.uint8), text, folded=True))
-    if not train or not held:
-        raise BadInput(
-            labels, f"{len(train)} crops to train on, {len(held)} held out", "some of each", "check the labels"
-        )
-    return train, held
-
-
-def feasible(text: str, steps: int) -> bool:
-    """Whether CTC can write `text` in `steps`: equal neighbours need a blank between them."""
-    return len(text) + sum(a == b for a, b in pairwise(text)) <= steps
 
 
 class RecognitionLesson:
@@ -77,30 +39,51 @@ class RecognitionLesson:
     """
 
     batches_per_pool = 8
+    recipe = frozenset({"batch", "longest", "real_share", "strength", "seed"})
 
-    def __init__(self, spec: ModelSpec, real: Path | None = None, exam: int = 400) -> None:
+    def __init__(self, spec: ModelSpec, material: Material = NOTHING, exam: int = 400) -> None:
         self.spec = spec
         self.seed, self.batch, self.longest = (int(loop.setting(spec, key)) for key in ("seed", "batch", "longest"))
         strength = loop.setting(spec, "strength", 1.0)
         torch.manual_seed(self.seed)
         self.network = build(spec)
-        self.renderer = LineRenderer(spec.charset, "train", strength)
-        self.real, held = read_crops(real, spec.charset) if real else ([], [])
-        self.real_share = loop.setting(spec, "real_share", 0.3) if real else 0.0
-        examiner = LineRenderer(spec.charset, "validation")
+        words = load_corpus(material.corpus) if material.corpus else None
+        papers = load_backgrounds(material.backgrounds) if material.backgrounds else ()
+        self.renderer = LineRenderer(spec.charset, "train", strength, corpus=words, backgrounds=papers)
+        self.quarantine = Quarantine()
+        sets = {
+            folder.parent.name + "/" + folder.name: read_crops(
+                folder, spec.charset, self.quarantine, spec.input, material.apart
+            )
+            for folder in material.lines
+        }
+        self.real = [train for train, _ in sets.values()]
+        # A set ten times as large is drawn from three times as often.
+        sizes = np.sqrt([len(train) for train in self.real])
+        self.odds = sizes / sizes.sum() if self.real else sizes
+        self.real_share = loop.setting(spec, "real_share", 0.3) if self.real else 0.0
+        examiner = LineRenderer(spec.charset, "validation", corpus=words)
         drawn = [examiner.line(np.random.default_rng((self.seed, 1, i)), self.longest) for i in range(exam)]
-        self.exam = {"synthetic": [Crop(image, text, folded=False) for image, text in drawn], "real": held}
+        self.exam = {"synthetic": [Crop(image, text, folded=False) for image, text in drawn]}
+        for name, (_, held) in sets.items():
+            chosen = np.random.default_rng((self.seed, 4)).permutation(len(held))[: 2 * exam]
+            self.exam[name] = [held[i] for i in sorted(chosen)]
         blanks = (examiner.blank(np.random.default_rng((self.seed, 3, i))) for i in range(exam // 4))
         self.blanks = [Crop(image, "", folded=False) for image in blanks]
         # Classes of letters that have an upper-case twin in the charset.
         place = {char: index for index, char in enumerate(spec.charset, 1)}
-        pairs = [(i, place[c.upper()]) for c, i in place.items() if c.upper() != c and c.upper() in place]
+        # One twin each: the dotless i and the long s would take the place of i and s.
+        pairs = [
+            (i, place[c.upper()])
+            for c, i in place.items()
+            if c.upper() in place and c.upper().lower() == c != c.upper()
+        ]
         self.lower, self.upper = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
         self.place = place
 
-    @property
+    @cached_property
     def facts(self) -> dict[str, Any]:
-        crops = b"".join(crop.image.tobytes() + crop.text.encode() for crop in self.real)
+        crops = b"".join(crop.image.tobytes() + crop.text.encode() for part in self.real for crop in part)
         return {
             "fonts": sum(len(group) for group in self.renderer.fonts),
             "families": len(self.renderer.fonts),
@@ -108,8 +91,8 @@ class RecognitionLesson:
                 "synthetic": line_digest(self.renderer, self.seed),
                 "real": digest_bytes(crops) if crops else None,
             },
-            "real_crops": len(self.real),
-            "held_out_crops": len(self.exam["real"]),
+            "real_crops": sum(map(len, self.real)),
+            "held_out_crops": sum(len(crops) for name, crops in self.exam.items() if name != "synthetic"),
         }
 
     def pool(self, index: int) -> list[loop.Batch]:
@@ -136,7 +119,8 @@ class RecognitionLesson:
         return Crop(*self.renderer.line(rng, self.longest), folded=False)
 
     def _real(self, rng: np.random.Generator) -> Crop:
-        crop = self.real[int(rng.integers(len(self.real)))]
+        part = self.real[int(rng.choice(len(self.real), p=self.odds))]
+        crop = part[int(rng.integers(len(part)))]
         image = crop.image
         stretch = rng.uniform(0.8, 1.2) if rng.random() < 0.8 else rng.uniform(0.55, 1.6)
         if rng.random() < 0.5:
@@ -145,16 +129,15 @@ class RecognitionLesson:
             image = augment.reframe(rng, image, 0.12, 0.1)
         if rng.random() < 0.3:
             image = augment.warp(rng, image, int(np.median(image)))
+        if rng.random() < 0.3:
+            image = augment.tone(rng, image)
         if rng.random() < 0.6:
             image = augment.camera(rng, image, 0.6)
-        return Crop(image, crop.text, folded=True)
+        return Crop(image, crop.text, crop.folded)
 
     def _collate(self, crops: Sequence[Crop]) -> loop.Batch:
-        widest = max(crop.image.shape[1] for crop in crops)
-        padded = [np.pad(c.image, ((0, 0), (0, widest - c.image.shape[1])), mode="edge") for c in crops]
         return {
-            "image": torch.from_numpy(np.stack(padded)[:, None]),
-            "steps": torch.tensor([crop.image.shape[1] // self.spec.input.stride for crop in crops]),
+            **_stack([crop.image for crop in crops], self.spec.input.stride),
             "target": torch.tensor([self.place[char] for crop in crops for char in crop.text]),
             "length": torch.tensor([len(crop.text) for crop in crops]),
             "folded": torch.tensor([crop.folded for crop in crops]),
@@ -162,8 +145,7 @@ class RecognitionLesson:
 
     def logits(self, image: Tensor) -> Tensor:
         """uint8 (N, 1, 32, W) -> float32 logits (N, W / 4, C)."""
-        x = (image.float() / 255 - self.spec.input.mean[0]) / self.spec.input.std[0]
-        return torch.as_tensor(self.network(x.contiguous(memory_format=torch.channels_last))).float()
+        return logits(self.network, self.spec, image)
 
     def loss(self, batch: loop.Batch) -> Tensor:
         scores = functional.log_softmax(self.logits(batch["image"]), 2)
@@ -185,27 +167,19 @@ class RecognitionLesson:
 
     def read(self, crops: Sequence[Crop]) -> list[str]:
         """Texts of crops, in order."""
-        texts = [""] * len(crops)
-        device = next(self.network.parameters()).device
-        shape = self.spec.input
-        images = [to_height(crop.image, shape.height, shape.stride, self.longest) for crop in crops]
-        order = sorted(range(len(crops)), key=lambda i: images[i].shape[1])
-        for start in range(0, len(order), 32):
-            chosen = order[start : start + 32]
-            batch = self._collate([Crop(images[i], "", folded=False) for i in chosen])
-            for i, logits, steps in zip(
-                chosen, self.logits(batch["image"].to(device)).cpu().numpy(), batch["steps"], strict=True
-            ):
-                texts[i] = decode(logits[: int(steps)], self.spec.charset).text
-        return texts
+        return read(self.network, self.spec, crops)
+
+    def answers(self, crops: Sequence[Crop]) -> list[tuple[str, str]]:
+        """What was expected and what is read of each crop, alike in case where the label tells none."""
+        return [answer(crop, text) for crop, text in zip(crops, self.read(crops), strict=True)]
 
     def evaluate(self) -> dict[str, float]:
         figures = {}
         for name, crops in self.exam.items():
             if crops:
-                pairs = [(t.upper() if c.folded else t, c.text) for t, c in zip(self.read(crops), crops, strict=True)]
+                pairs = self.answers(crops)
                 figures[f"{name}_cer"] = sum(edit_distance(*pair) for pair in pairs) / sum(
-                    len(text) for _, text in pairs
+                    len(text) for text, _ in pairs
                 )
                 figures[f"{name}_exact"] = sum(a == b for a, b in pairs) / len(pairs)
         errors = [value for name, value in figures.items() if name.endswith("_cer")]
@@ -213,7 +187,7 @@ class RecognitionLesson:
         return {**figures, "blank_silent": silent, "score": 1 - sum(errors) / len(errors)}
 
     def picture(self) -> Gray:
-        crops = [*self.exam["synthetic"][:20], *self.exam["real"][:20]]
+        crops = [crop for part in self.exam.values() for crop in part[:20]]
         rows = []
         for crop, text in zip(crops, self.read(crops), strict=True):
             row = np.full((34, 900), 255, np.uint8)
@@ -223,3 +197,60 @@ class RecognitionLesson:
             cv2.putText(row, shown, (450, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0,))
             rows.append(row)
         return np.vstack(rows)
+
+    def artefacts(self) -> dict[str, bytes]:
+        """Files that show where the network stands: see `artefacts.of_lines`."""
+        sets = [crops for crops in self.exam.values() if crops]
+        return of_lines(
+            [
+                [(crop.image, *pair) for crop, pair in zip(crops, self.answers(crops), strict=True)]
+                for crops in reversed(sets)
+            ]
+        )
+
+    def unseen(self, data: Path, apart: Collection[str]) -> list[tuple[str, Crop]]:
+        """The lines of documents set apart, each with its document. Raises `BadInput` when none can be used."""
+        return unseen_crops(data, self.spec.charset, self.quarantine, apart)
+
+    def errors(self, network: nn.Module, spec: ModelSpec, samples: Sequence[Crop]) -> Counts:
+        """Edits and characters of each crop as another network reads it, texts normalised as for scores."""
+        texts = read(network, spec, samples)
+        pairs = [[normalise(part) for part in answer(*one)] for one in zip(samples, texts, strict=True)]
+        return np.array([(edit_distance(expected, found), len(expected)) for expected, found in pairs], np.float64)
+
+
+def answer(crop: Crop, text: str) -> tuple[str, str]:
+    """What was expected of a crop and what was read, alike in case where the label tells none."""
+    return crop.text, text.upper() if crop.folded else text
+
+
+def logits(network: nn.Module, spec: ModelSpec, image: Tensor) -> Tensor:
+    """uint8 (N, 1, 32, W) -> float32 logits (N, W / 4, C)."""
+    x = (image.float() / 255 - spec.input.mean[0]) / spec.input.std[0]
+    return torch.as_tensor(network(x.contiguous(memory_format=torch.channels_last))).float()
+
+
+def read(network: nn.Module, spec: ModelSpec, crops: Sequence[Crop]) -> list[str]:
+    """Texts that a network (in evaluation mode) reads in crops, in order, as wide as serving reads them."""
+    texts = [""] * len(crops)
+    device = next(network.parameters()).device
+    shape = spec.input
+    images = [to_height(crop.image, shape.height, shape.stride, shape.max_side) for crop in crops]
+    order = sorted(range(len(crops)), key=lambda i: images[i].shape[1])
+    for start in range(0, len(order), 32):
+        chosen = order[start : start + 32]
+        batch = _stack([images[i] for i in chosen], shape.stride)
+        scores = logits(network, spec, batch["image"].to(device)).cpu().numpy()
+        for i, row, steps in zip(chosen, scores, batch["steps"], strict=True):
+            texts[i] = decode(row[: int(steps)], spec.charset).text
+    return texts
+
+
+def _stack(images: Sequence[Gray], stride: int) -> loop.Batch:
+    """Images of one height, padded with their last column; and the steps each has without that."""
+    widest = max(image.shape[1] for image in images)
+    padded = [np.pad(image, ((0, 0), (0, widest - image.shape[1])), mode="edge") for image in images]
+    return {
+        "image": torch.from_numpy(np.stack(padded)[:, None]),
+        "steps": torch.tensor([image.shape[1] // stride for image in images]),
+    }

@@ -1,11 +1,13 @@
 """One training loop for every task: legs that resume exactly, averaged weights, checkpoints that survive a kill."""
 
+import contextlib
 import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,16 +24,20 @@ from tqdm import tqdm
 from ocr_ops.core.errors import BadInput, BadRecord, NotProven
 from ocr_ops.core.record import write_atomic
 from ocr_ops.core.spec import ModelSpec
-from ocr_ops.runtime.cpu import thread_count
+from ocr_ops.train.devices import Ranks, pick_precision, pick_workers, together
 
 Batch = dict[str, Tensor]
 
+RECIPE = frozenset({"steps", "learning_rate", "weight_decay", "ema", "accumulate", "patience"})
+"""Settings of a recipe that are read here; a lesson has its own besides."""
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 METRICS = "metrics.jsonl"
 PICTURE = "samples.png"
 LOG_EVERY = 20
 """Steps."""
+MOST_BAD = 10
+"""Steps in a row without a finite loss, after which the training gives up."""
 
 
 class Lesson(Protocol):
@@ -62,7 +68,8 @@ class Leg:
     """How long to go. The schedule ends after `horizon_minutes` of training if given, else after the recipe's steps.
 
     This leg stops earlier after `minutes` of its own, or when all legs together have trained `until` minutes; the
-    next one resumes.
+    next one resumes. What the clock decides comes out otherwise on another day: with the recipe's steps and
+    `evaluate_steps` the same seed gives the same run.
     """
 
     folder: Path
@@ -71,9 +78,13 @@ class Leg:
     until: float | None = None
     evaluate_every: float = 240.0
     """Seconds between evaluations, each followed by a checkpoint."""
+    evaluate_steps: int | None = None
+    """Steps between evaluations, instead of seconds."""
     workers: int | None = None
     """Processes that draw batches; unset, none beside a CPU, which they would slow, and all cores beside a GPU."""
     device: str = "auto"
+    fresh: bool = False
+    """Start over: what the folder holds is not resumed but written anew."""
 
 
 class _Pools(Dataset):  # type: ignore[misc]
@@ -87,37 +98,16 @@ class _Pools(Dataset):  # type: ignore[misc]
         return self.lesson.pool(index)
 
 
-def batches(lesson: Lesson, step: int, workers: int) -> Iterator[Batch]:
-    """The lesson's batches from number `step` on, drawn by `workers` processes (0: in this one)."""
-    first, skip = divmod(step, lesson.batches_per_pool)
-    loader = DataLoader(_Pools(lesson), batch_size=None, sampler=range(first, 2**31), num_workers=workers)
-    for pool in loader:
+def batches(lesson: Lesson, start: int, workers: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """A rank's batches from number `start` on, drawn by `workers` processes (0: in this one).
+
+    Pools are dealt to the ranks in turn.
+    """
+    first, skip = divmod(start, lesson.batches_per_pool)
+    mine = range(first * world + rank, 2**31, world)
+    for pool in DataLoader(_Pools(lesson), batch_size=None, sampler=mine, num_workers=workers):
         yield from pool[skip:]
         skip = 0
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one. Raises `BadInput` for a device that is not there."""
-    found = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "auto":
-        return torch.device(found)
-    if torch.device(name).type == "cuda" and found == "cpu":
-        raise BadInput(name, "no CUDA device", "cpu", "pass --device cpu, or install a CUDA build of torch")
-    return torch.device(name)
-
-
-def pick_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the machine computes it fast (CUDA, AVX512-BF16, AMX), else float32."""
-    if device.type == "cuda":
-        return torch.bfloat16
-    flags = Path("/proc/cpuinfo")
-    fast = flags.exists() and any(name in flags.read_text() for name in (" avx512_bf16", " amx_bf16"))
-    return torch.bfloat16 if fast else torch.float32
-
-
-def pick_workers(wanted: int | None, device: torch.device) -> int:
-    """How many processes draw batches: see `Leg.workers`."""
-    return (0 if device.type == "cpu" else thread_count()) if wanted is None else wanted
 
 
 def one_cycle(progress: float) -> float:
@@ -139,44 +129,65 @@ def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
     """Trains one leg in `leg.folder`, resuming what is there; returns the last evaluation's figures.
 
     The folder gets `metrics.jsonl`, `checkpoint.safetensors` (all a next leg needs), `best.safetensors` (averaged
-    weights of the best score) and `samples.png`. Recipe: steps, learning_rate, weight_decay, ema.
+    weights of the best score) and `samples.png`. Recipe: steps, learning_rate, weight_decay, ema; accumulate
+    (batches a step), patience (evaluations without a gain after which the training ends).
+
+    Under `torchrun` the ranks train one network; only the first evaluates, writes and returns figures. Raises
+    `NotProven` when there is nothing left to do, or when the loss was no number for `MOST_BAD` steps in a row.
     """
-    course = _Course(lesson, spec, leg)
-    if course.progress >= 1:
-        found = f"{course.step} steps, {course.seconds / 60:.0f} minutes"
-        raise NotProven(leg.folder, f"{found} are done", "work left", "raise steps, or start fresh")
-    tqdm.write(f"{spec.name}: {course.device}, {course.precision}, from step {course.step}", file=sys.stderr)
+    with together(leg.device) as ranks:
+        return _fit(_Course(lesson, spec, leg, ranks))
+
+
+def _fit(course: "_Course") -> dict[str, float]:
+    leg, ranks = course.leg, course.ranks
+    course.require_work()
+    workers = pick_workers(leg.workers, ranks.device)
+    stream = batches(course.lesson, course.step * course.accumulate, workers, ranks.rank, ranks.world)
+    if ranks.first:
+        many = f", {ranks.world} ranks" if ranks.world > 1 else ""
+        tqdm.write(f"{course.name}: {ranks.device}{many}, {course.precision}, from step {course.step}", file=sys.stderr)
     started = examined = time.monotonic()
     figures: dict[str, float] = {}
     pace = 1 if sys.stderr.isatty() else 30
     begun = round(100 * course.progress, 2)
-    with tqdm(total=100, initial=begun, desc=spec.name, unit="%", mininterval=pace) as bar:
-        for batch in batches(lesson, course.step, pick_workers(leg.workers, course.device)):
-            course.learn(batch)
+    style = "{desc} {percentage:5.1f}% |{bar:20}| {postfix}"
+    with tqdm(
+        total=100, initial=begun, desc=course.name, mininterval=pace, bar_format=style, disable=not ranks.first
+    ) as bar:
+        while True:
+            course.learn(list(islice(stream, course.accumulate)))
             now = time.monotonic()
             over = course.over or (leg.minutes is not None and now - started >= 60 * leg.minutes)
-            if over or course.step % LOG_EVERY == 0:
-                bar.set_postfix(course.note(), refresh=False)
+            by_step = leg.evaluate_steps and course.step % leg.evaluate_steps == 0
+            due = over or (by_step if leg.evaluate_steps else now - examined >= leg.evaluate_every)
+            over, due = (bool(said) for said in ranks.agree(over, bool(due)))
+            if due or course.step % LOG_EVERY == 0:
+                bar.set_postfix_str(course.note(), refresh=False)
                 bar.update(round(min(100.0, 100 * course.progress), 2) - bar.n)
-            if over or now - examined >= leg.evaluate_every:
+            if due:
                 figures = course.examine()
                 course.save()
                 examined = time.monotonic()
-            if over:
+            if over or course.stalled:
                 break
+    if course.stalled and ranks.first:
+        tqdm.write(f"{course.name}: no gain in {course.stale} evaluations, stopped early", file=sys.stderr)
     return figures
 
 
 class _Course:
     """A training under way: weights, their average, the optimiser, and how far it is."""
 
-    def __init__(self, lesson: Lesson, spec: ModelSpec, leg: Leg) -> None:
-        self.lesson, self.leg = lesson, leg
-        self.device = pick_device(leg.device)
+    def __init__(self, lesson: Lesson, spec: ModelSpec, leg: Leg, ranks: Ranks) -> None:
+        self.lesson, self.leg, self.ranks, self.name = lesson, leg, ranks, spec.name
+        self.device = ranks.device
         self.precision = pick_precision(self.device)
         self.network = lesson.network.to(self.device, memory_format=torch.channels_last)
         self.peak, self.ema = setting(spec, "learning_rate"), setting(spec, "ema", 0.999)
         self.total_steps = int(setting(spec, "steps"))
+        self.accumulate = max(1, int(setting(spec, "accumulate", 1)))
+        self.patience = setting(spec, "patience", math.inf)
         weights = list(self.network.parameters())
         groups = [
             {"params": [p for p in weights if p.ndim > 1], "weight_decay": setting(spec, "weight_decay", 0.01)},
@@ -185,10 +196,12 @@ class _Course:
         self.optimiser = torch.optim.AdamW(groups, lr=self.peak)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step, self.seconds, self.samples, self.best = 0, 0.0, 0, -math.inf
+        self.stale, self.skipped, self.bad = 0, 0, 0
         self.losses: list[Tensor] = []
         self._resume()
         self.network.train()
         self.clock = time.monotonic()
+        self.noted = self._place
 
     @property
     def progress(self) -> float:
@@ -202,37 +215,95 @@ class _Course:
         """Whether the schedule, or the share of it this leg is to reach, is behind us."""
         return self.progress >= 1 or (self.leg.until is not None and self.seconds >= 60 * self.leg.until)
 
-    def learn(self, batch: Batch) -> None:
-        """One step of the optimiser, and of the average after it."""
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+    @property
+    def stalled(self) -> bool:
+        """Whether the recipe's patience is at its end."""
+        return self.stale >= self.patience
+
+    def require_work(self) -> None:
+        """Raises `NotProven` when the schedule is over already."""
+        done = f"{self.step} steps, {self.seconds / 60:.0f} minutes"
+        if self.progress >= 1:
+            raise NotProven(self.leg.folder, f"{done} are done", "work left", "raise steps, or start fresh")
+        if self.stalled:
+            found = f"no gain in {self.stale} evaluations after {done}"
+            raise NotProven(self.leg.folder, found, "work left", "raise patience, or start fresh")
+
+    def learn(self, parts: Sequence[Batch]) -> None:
+        """One step of the optimiser on the mean of the batches' losses, and of the average after it.
+
+        A step whose gradient is no number changes nothing but the count.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = self.peak * one_cycle(self.progress)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            loss = self.lesson.loss(batch)
         self.optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimiser.step()
-        self.losses.append(loss.detach())
+        losses = []
+        for part in parts:
+            batch = {key: value.to(self.device, non_blocking=True) for key, value in part.items()}
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                loss = self.lesson.loss(batch)
+            (loss / len(parts)).backward()
+            losses.append(loss.detach())
+        statistics = [value for value in self.network.buffers() if value.is_floating_point()]
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        self.ranks.average([*gradients, *statistics])
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        if bool(torch.isfinite(norm)):
+            self.optimiser.step()
+            self.losses += losses
+            self.bad = 0
+        else:
+            self._skip()
         self.step += 1
-        self.samples += len(batch["image"])
         decay = min(self.ema, (1 + self.step) / (20 + self.step))  # a young average forgets its first steps
         current = self.network.state_dict()
         floats = [name for name, value in self.average.items() if value.is_floating_point()]
         torch._foreach_lerp_([self.average[n] for n in floats], [current[n] for n in floats], 1 - decay)
         now = time.monotonic()
-        self.seconds += now - self.clock
+        elapsed, seen = self.ranks.mean(now - self.clock, sum(len(part["image"]) for part in parts))
+        self.seconds += elapsed
+        self.samples += round(seen * self.ranks.world)
         self.clock = now
 
-    def note(self) -> dict[str, str]:
-        """Logs the mean loss since the last time; the same for the progress bar."""
-        mean = float(torch.stack(self.losses).mean())
+    def _skip(self) -> None:
+        self.skipped, self.bad = self.skipped + 1, self.bad + 1
+        for name, value in self.network.named_buffers():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                value.copy_(self.average[name])  # BatchNorm has seen what is no number
+        if self.bad >= MOST_BAD:
+            found = f"a loss that is no number, {self.bad} steps in a row up to step {self.step + 1}"
+            remedy = f"lower learning_rate and run again: the last {CHECKPOINT} stands"
+            raise NotProven(self.leg.folder, found, "a finite loss", remedy)
+
+    def note(self) -> str:
+        """Logs the mean loss since the last time; what the progress bar says of it."""
+        mean = float(torch.stack(self.losses).mean()) if self.losses else math.nan
         self.losses.clear()
-        self._log({"loss": mean, "rate": float(self.optimiser.param_groups[0]["lr"])})
-        return {"loss": f"{mean:.4f}", "seen": str(self.samples), "rate": f"{self.samples / self.seconds:.0f}/s"}
+        skipped = {"skipped": self.skipped} if self.skipped else {}
+        self._log({"loss": mean, "rate": float(self.optimiser.param_groups[0]["lr"]), **skipped})
+        (progress, seconds, samples), self.noted = self.noted, self._place
+        took = max(1e-9, self.seconds - seconds)
+        left = took * (1 - self.progress) / max(1e-12, self.progress - progress)
+        shown = (
+            f"step {self.step}, loss {mean:.4f}, {(self.samples - samples) / took:.0f} samples/s, {_span(left)} left"
+        )
+        return f"{shown}, {self.skipped} steps skipped" if self.skipped else shown
+
+    @property
+    def _place(self) -> tuple[float, float, int]:
+        return self.progress, self.seconds, self.samples
 
     def examine(self) -> dict[str, float]:
-        """Evaluates the averaged weights and keeps them when they are the best; goes on with the working ones."""
+        """Evaluates the averaged weights and keeps them when they are the best; goes on with the working ones.
+
+        The first rank does; the others wait for it.
+        """
+        figures = self._examine() if self.ranks.first else {}
+        (self.stale,) = self.ranks.agree(self.stale)
+        self.clock = time.monotonic()  # an exam is no training
+        return figures
+
+    def _examine(self) -> dict[str, float]:
         working = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict(self.average)
         self.network.eval()
@@ -243,28 +314,48 @@ class _Course:
         write_atomic(self.leg.folder / PICTURE, bytes(cv2.imencode(".png", picture)[1]))
         shown = ", ".join(f"{name} {value:.4f}" for name, value in figures.items())
         tqdm.write(f"step {self.step}: {shown}", file=sys.stderr)
+        self.stale = 0 if figures["score"] > self.best else self.stale + 1
         if figures["score"] >= self.best:
             self.best = figures["score"]
             _save(self.leg.folder / BEST, self.average, {**self._count, "figures": figures, **self.lesson.facts})
         self.network.load_state_dict(working)
         self.network.train()
-        self.clock = time.monotonic()  # an exam is no training
         return figures
 
     def save(self) -> None:
-        """All a next leg needs, in one file."""
+        """All a next leg needs, in one file, by the first rank."""
+        if not self.ranks.first:
+            return
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         tensors |= {f"average.{name}": value for name, value in self.average.items()}
         for index, entry in self.optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser.{index}.{key}": value for key, value in entry.items()}
         dataset = self.lesson.facts["dataset"]
-        _save(self.leg.folder / CHECKPOINT, tensors, {**self._count, "best": self.best, "dataset": dataset})
+        _save(
+            self.leg.folder / CHECKPOINT,
+            tensors,
+            {**self._count, "best": self.best, "stale": self.stale, "dataset": dataset},
+        )
 
     def _resume(self) -> None:
-        if not (self.leg.folder / CHECKPOINT).exists():
-            (self.leg.folder / METRICS).unlink(missing_ok=True)
+        path = self.leg.folder / CHECKPOINT
+        if self.leg.fresh or not path.exists():
+            if self.ranks.first:
+                for stale in (path, self.leg.folder / BEST, self.leg.folder / METRICS):
+                    stale.unlink(missing_ok=True)
             return
-        tensors, note = read_tensors(self.leg.folder / CHECKPOINT)
+        tensors, note = read_tensors(path)
+        try:
+            self._restore(tensors, note)
+        except (KeyError, RuntimeError, ValueError) as error:
+            found = " ".join(str(error).split())[:200]
+            remedy = "restore model.toml as it was, or start over with --fresh"
+            raise BadInput(path, found, f"a checkpoint of {self.name}", remedy) from None
+        if self.ranks.first:
+            kept = [row for row in read_metrics(self.leg.folder) if row["step"] <= self.step]  # the rest is lived again
+            write_atomic(self.leg.folder / METRICS, "".join(json.dumps(row) + "\n" for row in kept).encode())
+
+    def _restore(self, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
         parts: dict[str, dict[str, Tensor]] = {"network": {}, "average": {}, "optimiser": {}}
         for name, value in tensors.items():
             part, rest = name.split(".", 1)
@@ -278,18 +369,17 @@ class _Course:
             moments.setdefault(int(index), {})[key] = value
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": moments})
         self.step, self.seconds, self.samples = note["step"], note["seconds"], note["samples"]
-        # A score on other data says nothing about this one's.
-        self.best = note["best"] if note.get("dataset") == self.lesson.facts["dataset"] else -math.inf
-        log = self.leg.folder / METRICS
-        rows = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        kept = [row for row in rows if json.loads(row)["step"] <= self.step]  # later ones will be lived again
-        write_atomic(log, "".join(row + "\n" for row in kept).encode())
+        if note.get("dataset") == self.lesson.facts["dataset"]:  # a score on other data says nothing about this one's
+            self.best, self.stale = note["best"], note.get("stale", 0)
 
     @property
     def _count(self) -> dict[str, float]:
         return {"step": self.step, "seconds": round(self.seconds, 1), "samples": self.samples}
 
     def _log(self, row: dict[str, float]) -> None:
+        if not self.ranks.first:
+            return
+        row = {name: value for name, value in row.items() if math.isfinite(value)}
         self.leg.folder.mkdir(parents=True, exist_ok=True)
         with (self.leg.folder / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps({**self._count, **row}) + "\n")
@@ -298,6 +388,27 @@ class _Course:
 def _save(path: Path, tensors: dict[str, Tensor], note: dict[str, Any]) -> None:
     whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomic(path, save(whole, {"note": json.dumps(note)}))
+
+
+def _span(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{minutes // 60} h {minutes % 60:02} min"
+        if minutes > 90
+        else f"{minutes} min"
+    )
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows a run has logged; one that a crash tore off at the end is left out."""
+    path = folder / METRICS
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with contextlib.suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

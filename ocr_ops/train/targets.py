@@ -52,7 +52,7 @@ def maps(quads: Floats, side: int, least: float = 5.0) -> Floats:
             cv2.fillPoly(band, [outer[index]], (float(height) * SHRINK / 2,), shift=4)
             cv2.polylines(edges, [border[index]], True, (0,), shift=4)
     mask[kernel > 0] = 1
-    distance = cv2.distanceTransform(edges, cv2.DIST_L2, 3)
+    distance = np.minimum(cv2.distanceTransform(edges, cv2.DIST_L2, 3), side)  # without an edge in sight: endless
     threshold[:] = 0.3 + 0.4 * np.clip(1 - distance / np.maximum(band, 1e-3), 0, 1)
     band[:] = band > 0
     return result

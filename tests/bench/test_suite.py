@@ -5,16 +5,17 @@ from pathlib import Path
 import cv2
 import pytest
 
-from ocr_ops.bench.suite import bench_release, bench_variants, choose
+from ocr_ops.bench.suite import bench_lines, bench_release, bench_variants, choose
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, GateFailed
 from ocr_ops.core.policy import Policy, VariantPolicy
 from ocr_ops.core.record import write_atomic
 from ocr_ops.core.release import Release
 from ocr_ops.core.verdict import Verdict
+from ocr_ops.data.lines import read_lines
 from ocr_ops.data.pages import LabelledPage, PageSet, Region, write_index
 from ocr_ops.runtime.pipeline import Reader
-from tests.tiny import build_bundle, draw
+from tests.tiny import LINE, build_bundle, draw
 
 LINES = ("abc cab", "cc ab a", "bbb")
 LENIENT = VariantPolicy(min_speedup=1e-6)
@@ -94,3 +95,21 @@ def test_pages_without_words_prove_nothing(tiny_release: Release, pages: PageSet
     report = bench_release(tiny_release, blank, Policy())
     assert "word_f1" not in report.metrics
     assert report.verdict is Verdict.INVALID
+
+
+def test_lines_are_read_one_by_one(tiny_release: Release, tmp_path: Path) -> None:
+    """Edits over characters, exact lines, and a crop that does not decode is counted."""
+    texts = {"0.png": "abc", "1.png": "cab"}
+    for name, text in texts.items():
+        crop = draw((text,))[32 : 32 + LINE, 28:128]
+        write_atomic(tmp_path / name, cv2.imencode(".png", crop)[1].tobytes())
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "labels.tsv").write_text("0.png\tabc\n1.png\tcac\nbroken.png\tabc\n")
+    (report,) = bench_lines([tiny_release.recognition], read_lines(tmp_path))
+    assert report.metrics["cer"] == pytest.approx(1 / 6)
+    assert report.metrics["exact"] == pytest.approx(1 / 2)
+    assert (report.metrics["lines"], report.metrics["unreadable"]) == (2, 1)
+    assert report.kind == "lines"
+    assert report.verdict is Verdict.FAIL  # 0.83 against a floor of 0.9
+    with pytest.raises(BadInput, match="a detection bundle"):
+        bench_lines([tiny_release.detection], read_lines(tmp_path))

@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from bentos.champion import switch
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 
@@ -29,3 +32,16 @@ def test_an_occupied_port_is_one_line(served: tuple[Workspace, Release]) -> None
     assert done.returncode == 5
     assert f"error: 127.0.0.1:{port}: address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Anything else is one line, before any worker starts."""
+    monkeypatch.delenv("OCR_OPS_ORIENTATION", raising=False)
+    assert switch("OCR_OPS_ORIENTATION")
+    monkeypatch.setenv("OCR_OPS_ORIENTATION", "off")
+    assert not switch("OCR_OPS_ORIENTATION")
+    monkeypatch.setenv("OCR_OPS_ORIENTATION", "maybe")
+    with pytest.raises(SystemExit) as end:
+        switch("OCR_OPS_ORIENTATION")
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith("error: OCR_OPS_ORIENTATION: 'maybe'")

@@ -74,6 +74,15 @@ def test_the_answer_is_that_of_the_reader_in_one_process(client: httpx.Client, s
     assert answer == Reader(served[1], threads=1).read(PNG, "page.png")
 
 
+def test_a_page_upside_down_takes_the_same_way_here(client: httpx.Client, served: Served) -> None:
+    """What is doubtful is read again, through the hops as in one process."""
+    for turn in (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270):
+        buffer = io.BytesIO()
+        Image.fromarray(draw(LINES)).transpose(turn).save(buffer, "PNG")
+        answer = Reading.model_validate_json(_post(client, buffer.getvalue()).content)
+        assert answer == Reader(served[1], threads=1).read(buffer.getvalue(), "page.png")
+
+
 def test_pages_come_in_their_order(client: httpx.Client) -> None:
     pages = [["a"], ["b ab"], ["c", "cc"]]
     images = [Image.fromarray(draw(lines)) for lines in pages]

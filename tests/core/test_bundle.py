@@ -6,7 +6,7 @@ import pytest
 
 from ocr_ops.core.bundle import Manifest, ModelBundle
 from ocr_ops.core.errors import BadRecord, CorruptBundle
-from ocr_ops.core.spec import InputSpec
+from ocr_ops.core.spec import InputSpec, TextSpec
 
 MANIFEST = Manifest(
     model="reader",
@@ -68,3 +68,13 @@ def test_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
     """An empty folder is a bad record, not a crash."""
     with pytest.raises(BadRecord, match="no such file"):
         ModelBundle.open(tmp_path)
+
+
+def test_later_fields_leave_earlier_digests_alone() -> None:
+    """A manifest that says nothing of them is the very record it was before they came."""
+    assert "boxes" not in MANIFEST.canonical
+    assert "min_side" not in MANIFEST.canonical
+    other = MANIFEST.model_copy(update={"text": TextSpec(blank="last")})
+    assert '"text":{"blank":"last","output":"logits"}' in other.canonical
+    assert Manifest.parse_json(other.canonical, "it") == other
+    assert other.digest != MANIFEST.digest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ocr_ops.core.errors import BadRecord, UnknownModel
-from ocr_ops.core.spec import ModelSpec
+from ocr_ops.core.spec import ModelSpec, output_of
 
 GOOD = """
 name = "reader"
@@ -60,3 +60,23 @@ def test_no_folder_is_an_unknown_model(tmp_path: Path) -> None:
     """A mistyped name says so."""
     with pytest.raises(UnknownModel, match="nowhere"):
         ModelSpec.read(tmp_path / "nowhere")
+
+
+def test_a_large_charset_lies_beside_the_spec(tmp_path: Path) -> None:
+    """One string in class order; a line end after it is none of its characters."""
+    (tmp_path / "charset.txt").write_text("文字認識 \n", encoding="utf-8")
+    assert spec(tmp_path, GOOD.replace('charset = "ab"', "")).charset == "文字認識 "
+    assert spec(tmp_path, GOOD).charset == "ab", "what the spec says goes first"
+    (tmp_path / "charset.txt").write_bytes(b"\xff")
+    with pytest.raises(BadRecord, match=r"charset\.txt"):
+        spec(tmp_path, GOOD.replace('charset = "ab"', ""))
+
+
+def test_what_a_model_is_known_by(tmp_path: Path) -> None:
+    """Its weights, or the graph of one that was trained elsewhere; nothing at all is told."""
+    with pytest.raises(UnknownModel, match=r"no weights\.safetensors or model\.onnx"):
+        output_of(tmp_path)
+    (tmp_path / "model.onnx").touch()
+    assert output_of(tmp_path).name == "model.onnx"
+    (tmp_path / "weights.safetensors").touch()
+    assert output_of(tmp_path).name == "weights.safetensors"

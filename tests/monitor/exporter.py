@@ -25,9 +25,8 @@ class Exporter(BaseHTTPRequestHandler):
                 telemetry.document_answered(status, 0.2)
         for stage in ("decode", "detection", "recognition"):
             with telemetry.stage(stage):
-                telemetry.page_read(PAGE)
-        for line in PAGE.lines:
-            telemetry.crop_recognised(line.confidence)
+                telemetry.page_read(PAGE, ())
+        telemetry.page_read(PAGE, [line.confidence for line in PAGE.lines])
         for task in TASKS:
             telemetry.batch(task, 3)
         body, kind = telemetry.exposition()

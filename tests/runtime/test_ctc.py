@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from ocr_ops.core.spec import TextSpec
 from ocr_ops.runtime.ctc import Decoded, decode
 
 CHARSET = "abcdé9 "
@@ -81,3 +82,33 @@ def test_characters_part_half_way_between_their_centres() -> None:
     read = decode(logits, "ab")
     assert read.text == "ab"
     assert read.spans == ((0.0, 0.5), (0.5, 1.0))
+
+
+def test_other_conventions_read_the_same() -> None:
+    """The blank last, probabilities instead of logits: the same text, as sure, at the same places."""
+    plain = encode("ab 9", [2, 3])
+    exponents = np.exp(plain)
+    probabilities = np.asarray(np.roll(exponents / exponents.sum(axis=1, keepdims=True), -1, axis=1), np.float32)
+    ours = decode(plain, CHARSET)
+    theirs = decode(probabilities, CHARSET, TextSpec(output="probabilities", blank="last"))
+    assert (theirs.text, theirs.spans) == (ours.text, ours.spans)
+    assert theirs.confidences == pytest.approx(ours.confidences)
+
+
+def test_spans_are_shares_of_the_crop_not_of_its_padding() -> None:
+    """A crop that takes half of the steps ends where its text does."""
+    padding = np.zeros((6, len(CHARSET) + 1), np.float32)
+    padding[:, 0] = 12
+    logits = np.concatenate([encode("ab", [2]), padding])
+    read = decode(logits, CHARSET, width=5 / 11)
+    assert read.spans[0] == (0.0, pytest.approx(0.6))
+    assert read.spans[1] == (pytest.approx(0.6), 1.0)
+
+
+def test_thousands_of_classes_are_no_burden() -> None:
+    """Only the steps that say something are looked at as a whole."""
+    charset = "".join(map(chr, range(0x4E00, 0x4E00 + 18_000)))
+    logits = np.zeros((100, len(charset) + 1), np.float32)
+    logits[:, 0] = 5
+    logits[10::20, 17_000] = 30
+    assert decode(logits, charset).text == charset[16_999] * 5

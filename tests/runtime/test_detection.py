@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ocr_ops.core.errors import BadInput
 from ocr_ops.core.release import Release
-from ocr_ops.core.spec import InputSpec
+from ocr_ops.core.spec import BoxSpec, InputSpec
 from ocr_ops.runtime.detection import Detector, polygons, prepare_page
 from tests import tiny
 
@@ -156,3 +156,35 @@ def test_a_recogniser_is_no_detector(tiny_release: Release) -> None:
     """A graph whose output is no map is refused with one line."""
     with pytest.raises(BadInput):
         Detector(tiny_release.recognition).detect([np.zeros((32, 64), np.uint8)])
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 12), (40, 16), (90, 90)])
+def test_unclipping_has_a_closed_form(width: int, height: int) -> None:
+    """Each side of a rectangle moves out by ratio * area / outline, as DB's clipping library would have it."""
+    probability = np.zeros((HEIGHT, WIDTH), np.float32)
+    probability[100 : 100 + height, 50 : 50 + width] = 1
+    (found,) = polygons(probability, WIDTH, HEIGHT, BoxSpec(growth="area", ratio=1.6))
+    grown = 1.6 * width * height / (2 * (width + height))
+    assert found[0] == pytest.approx([50 - grown, 100 - grown], abs=1)
+    assert found[2] == pytest.approx([50 + width + grown, 100 + height + grown], abs=1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((400, 600), (736, 1088)), ((900, 1200), (896, 1216)), ((3000, 1500), (1984, 992)), ((300, 3000), (192, 1984))],
+)
+def test_a_least_shorter_side(shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    """PP-OCR's rule: small pages are enlarged to it, others keep their size, none passes the cap."""
+    spec = InputSpec(stride=32, max_side=2000, min_side=736)
+    assert prepare_page(np.zeros(shape, np.uint8), spec).pixels.shape == expected
+
+
+def test_a_fixed_size_is_padded() -> None:
+    """The page keeps its proportions at the top left; boxes go back to where they were."""
+    spec = InputSpec(stride=32, max_side=640, height=640, width=640, padding="black")
+    prepared = prepare_page(np.full((400, 800), 255, np.uint8), spec)
+    assert prepared.pixels.shape == (640, 640)
+    assert prepared.pixels[319].min() == 255
+    assert prepared.pixels[321].max() == 0
+    corner = np.array([[[640, 320]] * 4], np.float32)
+    assert prepared.restore(corner)[0, 0] == pytest.approx([800, 400])

@@ -132,3 +132,13 @@ def test_parts_of_a_polygon_follow_its_shares() -> None:
     assert whole == pytest.approx(corners)
     assert first == pytest.approx(box(100, 50, 200, 70))
     assert second == pytest.approx(box(200, 50, 300, 70))
+
+
+@pytest.mark.parametrize(("right", "columns", "ink_rows"), [(62, 70, 32), (302, 128, 14)])
+def test_a_fixed_width_shrinks_a_crop_as_a_whole(right: int, columns: int, ink_rows: int) -> None:
+    """What is too long for it gets lower, and stands on black; what is not keeps its height."""
+    spec = InputSpec(height=32, width=128, stride=4, max_side=128, padding="black")
+    crop = prepare_crop(np.full((100, 400), 200, np.uint8), box(2, 20, right, 50), spec)
+    assert crop.shape[0] == 32
+    assert abs(crop.shape[1] - columns) <= 4
+    assert abs(int((crop[:, 0] > 0).sum()) - ink_rows) <= 1

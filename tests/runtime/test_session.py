@@ -66,3 +66,12 @@ def test_pixels_are_normalised_a_channel_at_a_time() -> None:
     assert to_tensor([pixels], spec)[0] == pytest.approx(expected, abs=1e-5)
     grey = InputSpec(stride=4, max_side=32)
     assert to_tensor([pixels[..., 0]] * 2, grey).shape == (2, 1, 4, 6)
+
+
+def test_colours_stand_in_the_models_order() -> None:
+    """Pictures are RGB everywhere; a model that learnt BGR gets its own."""
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[..., 0] = 255
+    rgb = InputSpec(channels=3, mean=(0.0,) * 3, std=(1.0, 2.0, 4.0), stride=8, max_side=64)
+    assert to_tensor([picture], rgb)[0, :, 0, 0].tolist() == [1, 0, 0]
+    assert to_tensor([picture], rgb.model_copy(update={"order": "bgr"}))[0, :, 0, 0].tolist() == [0, 0, 0.25]

@@ -1,6 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +61,21 @@ def recognition(folder_of: Callable[[str], Path]) -> Path:
 @pytest.fixture
 def detection(folder_of: Callable[[str], Path]) -> Path:
     return folder_of(DETECTION)
+
+
+def write_crops(folder: Path, text: str, documents: int) -> Path:
+    """A folder of crops that show `text`, two of each document."""
+    folder.mkdir(parents=True)
+    image = np.full((30, 80), 255, np.uint8)
+    cv2.putText(image, "Total", (5, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0,), 2)
+    names = [f"{document}_{line:03}.png" for document in range(documents) for line in range(2)]
+    for name in names:
+        cv2.imwrite(str(folder / name), image)
+    (folder / "labels.tsv").write_text("".join(f"{name}\t{text}\n" for name in names), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    """Eighty upper-cased crops of forty documents."""
+    return write_crops(tmp_path / "crops", "TOTAL", 40)

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from ocr_ops.core.errors import BadInput, NotProven
+from ocr_ops.core.errors import BadInput, BadRecord, NotProven
 from ocr_ops.core.record import digest_file
-from ocr_ops.train.fit import Training, fit, publish_best
+from ocr_ops.core.spec import ModelSpec
+from ocr_ops.train.fit import Training, fit, publish_best, spec_text
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -26,6 +27,30 @@ def test_a_fresh_leg_starts_over(detection: Path, tmp_path: Path) -> None:
         fit(detection, tmp_path / "runs")
     assert fit(detection, tmp_path / "runs", fresh=True).step == 6
     assert not (detection / "weights.safetensors").exists()
+
+
+def test_a_setting_nobody_reads_is_a_slip_of_the_pen(detection: Path, tmp_path: Path) -> None:
+    text = (detection / "model.toml").read_text(encoding="utf-8")
+    (detection / "model.toml").write_text(text.replace("strength", "strenght"), encoding="utf-8")
+    with pytest.raises(
+        BadRecord, match=r"small-detector: \[recipe\] strenght; expected .*strength.*; correct model.toml"
+    ):
+        fit(detection, tmp_path / "runs")
+
+
+def test_a_run_folder_is_a_model_folder_with_pictures(detection: Path, tmp_path: Path) -> None:
+    """All that registering needs, on a machine that has the folder alone."""
+    fit(detection, tmp_path / "runs")
+    run = tmp_path / "runs" / "small-detector"
+    assert ModelSpec.read(run) == ModelSpec.read(detection)
+    assert Training.from_file(run / "training.json").weights == digest_file(run / "weights.safetensors")
+    assert {"curves.png", "samples.png", "worst.png"} <= {file.name for file in run.iterdir()}
+
+
+def test_a_spec_is_written_as_it_is_read(recognition: Path, tmp_path: Path) -> None:
+    spec = ModelSpec.read(recognition).model_copy(update={"charset": ' "\\\x7f€ſ𝔄#=[]'})
+    (tmp_path / "model.toml").write_text(spec_text(spec), encoding="utf-8")
+    assert ModelSpec.read(tmp_path) == spec
 
 
 def test_nothing_is_published_of_a_run_that_was_never_evaluated(detection: Path, tmp_path: Path) -> None:

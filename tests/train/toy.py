@@ -1,4 +1,7 @@
-"""A lesson of no pictures: a line through noise. Run as a program it trains in the folder given, until killed."""
+"""A lesson of no pictures: a line through noise.
+
+Run as a program it trains in the folder given, for so many steps, with an evaluation every so many.
+"""
 
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ from ocr_ops.core.spec import ModelSpec
 from ocr_ops.train import loop
 
 
-def toy_spec(steps: int) -> ModelSpec:
+def toy_spec(steps: int, **recipe: float) -> ModelSpec:
     return ModelSpec.parse(
         {
             "name": "toy",
@@ -21,7 +24,7 @@ def toy_spec(steps: int) -> ModelSpec:
             "licence": "Apache-2.0",
             "input": {"stride": 32, "max_side": 64},
             "network": {"kind": "db"},
-            "recipe": {"steps": steps, "learning_rate": 0.05, "seed": 0, "ema": 0.9},
+            "recipe": {"steps": steps, "learning_rate": 0.05, "seed": 0, "ema": 0.9, **recipe},
             "quality": {"floor": 0.0},
         },
         "toy",
@@ -33,9 +36,11 @@ class Toy:
 
     batches_per_pool = 3
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
+        """`plain`: without BatchNorm, which sees each batch apart."""
         torch.manual_seed(0)
-        self.network: Any = nn.Sequential(nn.Conv2d(1, 4, 1), nn.BatchNorm2d(4), nn.Conv2d(4, 1, 1))
+        norm = nn.Identity() if plain else nn.BatchNorm2d(4)
+        self.network: Any = nn.Sequential(nn.Conv2d(1, 4, 1), norm, nn.Conv2d(4, 1, 1))
 
     def pool(self, index: int) -> list[loop.Batch]:
         rng = np.random.default_rng(index)
@@ -58,4 +63,5 @@ class Toy:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    loop.fit(Toy(), toy_spec(10**9), loop.Leg(Path(sys.argv[1]), evaluate_every=0.05))
+    folder, steps, every = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    loop.fit(Toy(plain="plain" in sys.argv), toy_spec(steps), loop.Leg(folder, evaluate_steps=every, device="cpu"))
