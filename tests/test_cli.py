@@ -80,8 +80,8 @@ def test_read_prints_one_object_a_file_on_one_line(run: Run, page: Path) -> None
     assert first == second
     assert list(first) == ["path", "pages"]
     (only,) = first["pages"]
-    assert list(only) == ["width", "height", "lines"]
-    assert (only["width"], only["height"]) == (640, 480)
+    assert list(only) == ["width", "height", "orientation", "lines"]
+    assert (only["width"], only["height"], only["orientation"]) == (640, 480, 0)
     line = only["lines"][0]
     assert list(line) == ["text", "confidence", "polygon", "words"]
     assert [word["text"] for word in line["words"]] == ["abc", "cab"]

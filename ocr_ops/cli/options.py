@@ -30,7 +30,7 @@ def policy_option(command: F) -> F:
 
 def data_option(command: F) -> F:
     text = "Folder of labelled pages; pages rendered here without it."
-    return click.option("--data", type=FOLDER, help=text)(command)
+    return click.option("--data", type=click.Path(path_type=Path), help=text)(command)
 
 
 def receipt_option(command: F) -> F:

@@ -235,7 +235,7 @@ def _pages(samples: PageSet) -> Iterator[tuple[NDArray[np.uint8], list[tuple[NDA
     for number, (page, data) in enumerate(sampled):
         image = next(page_images(data, page.image))
         regions = [
-            (np.asarray(region.polygon, np.float32), region.text) for region in page.regions if not region.ignored
+            (np.asarray(region.polygon, np.float32), region.text) for region in page.regions if region.readable
         ]
         yield image, regions
         if number == 0:

@@ -124,7 +124,7 @@ def _line_inputs(bundle: ModelBundle, pages: PageSet) -> Iterator[NDArray[np.flo
     spec = bundle.manifest.input
     for page, image in zip(pages.pages, _images(pages), strict=True):
         for region in page.regions:
-            if not region.ignored:
+            if region.readable:
                 crop = prepare_crop(image, np.asarray(region.polygon, np.float32), spec)
                 yield to_tensor([padded(crop, spec.width or crop.shape[1], spec.height, spec)], spec)
 

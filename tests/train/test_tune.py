@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.trial import FixedTrial, FrozenTrial, TrialState, create_trial
 
 from ocr_ops.core.errors import OutsideSystem, UsageError
@@ -196,5 +197,6 @@ def test_a_page_exam_sees_the_resolution(detection: Path) -> None:
     """A detector is examined on whole pages as it will be served, not on views of fixed size."""
     lesson: Callable[..., Any] = trial_module._PageExam
     spec = ModelSpec.read(detection)
-    figures = lesson(spec, trial_module.Material(), 1).evaluate()
+    with torch.no_grad():
+        figures = lesson(spec, trial_module.Material(), 1).evaluate()
     assert 0 <= figures["score"] <= 1
