@@ -27,14 +27,19 @@ def _material_options(command: F) -> F:
     lines = "Folder of labelled line crops, mixed in; may be given several times."
     pages = "Folder of labelled pages, mixed in; may be given several times."
     corpus = "Folder of .txt files the renderer takes its words from."
-    for name, text, several in (("--corpus", corpus, False), ("--pages", pages, True), ("--lines", lines, True)):
+    backgrounds = "Folder of images of empty paper the renderer writes on."
+    options = (("--backgrounds", backgrounds), ("--corpus", corpus), ("--pages", pages), ("--lines", lines))
+    for name, text in options:
+        several = text.endswith("several times.")
         command = click.option(name, type=FOLDER, multiple=several, help=text)(command)
     return command
 
 
 @cli.command()
 @click.argument("model", type=FOLDER, required=False)
-@click.option("--from", "source", type=FOLDER, help="Fine-tune this model folder: go on from its weights as MODEL.")
+@click.option(
+    "--from", "source", type=FOLDER, help="Go on from this model folder's weights; with --data, fine-tune them."
+)
 @click.option(
     "--data", type=FOLDER, help="Your labelled lines (pages for a detector): all it learns beside rendered ones."
 )
@@ -67,6 +72,7 @@ def train(
     lines: tuple[Path, ...],
     pages: tuple[Path, ...],
     corpus: Path | None,
+    backgrounds: Path | None,
     fresh: bool,
     publish: bool,
     no_mlflow: bool,
@@ -74,11 +80,13 @@ def train(
 ) -> None:
     r"""Train a model, or go on where its run stopped; the run is logged in MLflow.
 
-    With --from it is fine-tuned on --data instead, judged on documents kept apart, and put into its folder when that
-    helped (exit code 0; 1 when it hurt, 3 when neither is shown).
+    With --from, MODEL starts from another model's weights, and may be wider, deeper, or have more characters. With
+    --from and --data these weights are fine-tuned instead, judged on documents kept apart, and put into MODEL's folder
+    when that helped (exit code 0; 1 when it hurt, 3 when neither is shown).
 
     \b
     Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
+             ocr-ops train models/recognition-small --from models/recognition-tiny --lines DIR --publish
              ocr-ops train --from models/recognition-tiny --data my-lines --name my-reader
              torchrun --nproc-per-node 2 --no-python ocr-ops train models/recognition-tiny
     """
@@ -88,10 +96,10 @@ def train(
 
     workspace = Workspace.current()
     registry = None if no_mlflow or rank() else _registry(workspace)
-    material = Material(lines, pages, corpus)
-    if source is None:
+    material = Material(lines, pages, corpus, backgrounds)
+    if source is None or data is None:
         if model is None or name or steps:
-            raise click.UsageError("give MODEL; --name and --steps go with --from")
+            raise click.UsageError("give MODEL; --name and --steps go with --from and --data")
         if data and ModelSpec.read(model).task == "recognition":
             material = replace(material, lines=(data, *lines))
         elif data:
@@ -104,14 +112,15 @@ def train(
             evaluate_steps=evaluate_every,
             device=device,
             material=material,
+            source=source,
             fresh=fresh,
             publish=publish,
         )
         folder, judgement = workspace.runs / made.model, None
         row: dict[str, Any] = {"step": made.step, **made.figures}
     else:
-        if data is None or (model is None) == (name is None):
-            raise click.UsageError("--from needs --data, and MODEL or --name")
+        if (model is None) == (name is None):
+            raise click.UsageError("--from with --data needs MODEL or --name")
         if horizon or evaluate_every:
             raise click.UsageError("--horizon and --evaluate-every do not go with --from: it counts steps")
         from ocr_ops.train.finetune import finetune
@@ -174,6 +183,7 @@ def tune(
     lines: tuple[Path, ...],
     pages: tuple[Path, ...],
     corpus: Path | None,
+    backgrounds: Path | None,
     no_mlflow: bool,
     as_json: bool,
 ) -> None:
@@ -198,7 +208,7 @@ def tune(
         workers=workers,
         study=study,
         storage=storage,
-        material=Material(lines, pages, corpus),
+        material=Material(lines, pages, corpus, backgrounds),
         registry=None if no_mlflow else _registry(workspace),
     )
     print_rows([one.row for one in found.front], as_json=as_json)

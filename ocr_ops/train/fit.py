@@ -20,6 +20,7 @@ from ocr_ops.train.fit_detection import DetectionLesson
 from ocr_ops.train.fit_recognition import RecognitionLesson
 from ocr_ops.train.material import NOTHING, Material
 from ocr_ops.train.networks import load
+from ocr_ops.train.transfer import transfer
 
 AnyLesson = DetectionLesson | RecognitionLesson
 LESSONS: dict[Task, type[AnyLesson]] = {
@@ -64,18 +65,24 @@ def fit(
     evaluate_steps: int | None = None,
     device: str = "auto",
     material: Material = NOTHING,
+    source: Path | None = None,
     fresh: bool = False,
     publish: bool = False,
 ) -> Training:
     """Trains the model folder's spec for one leg in `runs`/NAME, resuming what is there unless `fresh`.
 
     The leg ends after `minutes`; the learning rate's schedule after `horizon` minutes of training altogether, or
-    without it after the recipe's steps. It is evaluated every `evaluate_steps`, or every few minutes. `publish` puts
-    the best weights so far into the model's folder. Returns the making of those weights.
+    without it after the recipe's steps. A run that is not resumed starts from `source`'s weights, if given. It is
+    evaluated every `evaluate_steps`, or every few minutes. `publish` puts the best weights so far into the model's
+    folder. Returns the making of those weights.
     """
     spec = ModelSpec.read(model)
     lesson = LESSONS[spec.task](spec, material)
     run = runs / spec.name
+    if source and (fresh or not (run / loop.CHECKPOINT).exists()):
+        tensors, _ = loop.read_tensors(source / WEIGHTS_FILE)
+        moved = transfer(tensors, ModelSpec.read(source), lesson.network, spec)
+        tqdm.write(f"{spec.name}: from {source}, {moved.copied} tensors copied, {moved.grown} grown", file=sys.stderr)
     leg = loop.Leg(
         run, horizon_minutes=horizon, minutes=minutes, evaluate_steps=evaluate_steps, device=device, fresh=fresh
     )

@@ -29,6 +29,21 @@ def test_a_fresh_leg_starts_over(detection: Path, tmp_path: Path) -> None:
     assert not (detection / "weights.safetensors").exists()
 
 
+def test_a_wider_network_starts_from_the_weights_of_another(
+    detection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(detection, tmp_path / "runs", publish=True)
+    spec = ModelSpec.read(detection)
+    head = int(str(spec.network["head"]))
+    wide = spec.model_copy(update={"name": "wide", "network": {**spec.network, "head": head + 8}})
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "model.toml").write_text(spec_text(wide), encoding="utf-8")
+    assert fit(tmp_path / "wide", tmp_path / "runs", source=detection).step == 6
+    told = capsys.readouterr().err
+    assert "wide: from" in told
+    assert " 0 grown" not in told
+
+
 def test_a_setting_nobody_reads_is_a_slip_of_the_pen(detection: Path, tmp_path: Path) -> None:
     text = (detection / "model.toml").read_text(encoding="utf-8")
     (detection / "model.toml").write_text(text.replace("strength", "strenght"), encoding="utf-8")
