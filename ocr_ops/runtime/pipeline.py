@@ -11,6 +11,7 @@ from ocr_ops.core.reading import Orientation, Page, Reading
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import orientation, telemetry
+from ocr_ops.runtime.contrast import strong
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, page_images
@@ -43,9 +44,10 @@ async def read_page(
     """Reads one page, uint8 (H, W, 3) RGB, with models of these inputs, and counts it.
 
     With `orient`, a page on its side or upside-down is read as well as an upright one, for two to three times the
-    work; an upright one that reads well takes none. All polygons are in pixels of the page as given.
+    work; an upright one that reads well takes none. A faint page is read as if it were printed in black. All polygons
+    are in pixels of the page as given.
     """
-    held = _Held(page, models, detection, recognition)
+    held = _Held(await models.aside(strong, page), models, detection, recognition)
     pieces = await held.read_all()
     degrees: Orientation = 0
     if orient and pieces.doubtful:
