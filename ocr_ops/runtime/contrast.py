@@ -10,8 +10,8 @@ FAINT = 100
 """Grey levels between ink and paper below which a page is stretched; readable print has 120 and more."""
 EMPTY = 6
 """Grey levels below which there is nothing but noise to stretch."""
-DARKEST = 0.001
-"""Share of the pixels that may be darker than the ink: a page of one word has few."""
+DARKEST = 0.0001
+"""Share of the pixels that may be darker than the ink: a page of one word has little of it."""
 STEP = 4
 """Every how many pixels are looked at, each way."""
 
