@@ -17,11 +17,12 @@ STEP = 4
 
 
 def strong(page: Picture) -> Picture:
-    """`page`, uint8 (H, W, 3) RGB, with its ink black and its paper white if it is faint; else as it is.
+    """`page`, uint8 (H, W) or (H, W, 3) RGB, with its ink black and its paper white if it is faint; else as it is.
 
     One straight line maps all levels of all channels, so that nothing is lost and colours keep their order.
     """
-    counts = np.bincount(page[::STEP, ::STEP, 1].ravel(), minlength=256).cumsum()
+    sample = page[::STEP, ::STEP] if page.ndim == 2 else page[::STEP, ::STEP, 1]
+    counts = np.bincount(sample.ravel(), minlength=256).cumsum()
     dark, light = (int(np.searchsorted(counts, share * counts[-1])) for share in (DARKEST, 1 - DARKEST))
     if not EMPTY <= light - dark < FAINT:
         return page

@@ -92,8 +92,8 @@ def test_pieces_without_text_are_dropped() -> None:
 def test_confidence_is_the_mean_of_the_characters() -> None:
     """Long words weigh more than short ones."""
     polygons = [box(100, 100, 100), box(300, 100, 20)]
-    found = assemble(800, 800, polygons, [read("abcd", 1.0), read("e", 0.5)])
-    assert found.lines[0].confidence == pytest.approx(0.9)
+    found = assemble(800, 800, polygons, [read("abcd", 1.0), read("e", 0.75)])
+    assert found.lines[0].confidence == pytest.approx(0.95)
 
 
 coordinates = st.floats(-50, 900, width=32)
@@ -128,4 +128,4 @@ def test_what_nobody_could_read_is_left_out() -> None:
     boxes = [box(100, 100, 110), box(100, 140, 110)]
     found = assemble(800, 800, boxes, [doubtful, read("smudge", 0.4)])
     assert [line.text for line in found.lines] == ["TOTAL"]
-    assert found.lines[0].confidence == pytest.approx(0.9)
+    assert found.lines[0].confidence == pytest.approx(0.95)
