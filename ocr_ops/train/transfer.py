@@ -73,3 +73,15 @@ def _grow(name: str, old: Tensor, new: Tensor, spec: ModelSpec) -> None:
     place = [slice(0, size) for size in old.shape[:2]]
     place += [slice((b - a) // 2, (b - a) // 2 + a) for a, b in zip(old.shape[2:], new.shape[2:], strict=True)]
     new[tuple(place)] = old
+
+
+def blend(before: dict[str, Tensor], after: dict[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights on the straight line from `before` to what training made `after` of them, `share` of the way.
+
+    Part of the way is often better on both the old data and the new than either end (Wortsman et al., CVPR 2022,
+    arXiv 2109.01903). Counters are taken from `after`. Raises `KeyError` for weights of different networks.
+    """
+    return {
+        name: torch.lerp(before[name], value, share) if value.is_floating_point() else value
+        for name, value in after.items()
+    }

@@ -6,7 +6,7 @@ import torch
 from ocr_ops.core.errors import BadInput
 from ocr_ops.core.spec import ModelSpec, Setting
 from ocr_ops.train.networks import build
-from ocr_ops.train.transfer import transfer
+from ocr_ops.train.transfer import blend, transfer
 
 MODELS = Path("models")
 
@@ -73,3 +73,13 @@ def test_what_does_not_fit_is_refused() -> None:
     detector = changed("detection-tiny")
     with pytest.raises(BadInput, match="detection"):
         transfer(build(detector).state_dict(), detector, build(small), small)
+
+
+def test_a_blend_lies_between_its_ends() -> None:
+    spec = changed("recognition-tiny")
+    before, after = trained(spec).state_dict(), build(spec).state_dict()
+    for share, end in ((0.0, before), (1.0, after)):
+        blended = blend(before, after, share)
+        assert all(torch.allclose(blended[name], value) for name, value in end.items() if value.is_floating_point())
+    half = blend(before, after, 0.5)["classifier.bias"]
+    assert torch.allclose(half, (before["classifier.bias"] + after["classifier.bias"]) / 2)
