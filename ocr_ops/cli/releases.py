@@ -26,7 +26,7 @@ from ocr_ops.core.workspace import Workspace, shown
 if TYPE_CHECKING:
     from ocr_ops.release.promote import Promotion
 
-MODELS = (Path("models/detection-tiny"), Path("models/recognition-tiny"))
+MODELS = (Path("models/detection-small"), Path("models/recognition-small"))
 
 
 @cli.command()
