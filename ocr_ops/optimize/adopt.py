@@ -234,9 +234,7 @@ def _pages(samples: PageSet) -> Iterator[tuple[NDArray[np.uint8], list[tuple[NDA
     sampled = tqdm(samples.head(SAMPLE_PAGES).files(), desc="check on sample pages", unit="page", disable=None)
     for number, (page, data) in enumerate(sampled):
         image = next(page_images(data, page.image))
-        regions = [
-            (np.asarray(region.polygon, np.float32), region.text) for region in page.regions if region.readable
-        ]
+        regions = [(np.asarray(region.polygon, np.float32), region.text) for region in page.regions if region.readable]
         yield image, regions
         if number == 0:
             half = image.shape[0] // 2
