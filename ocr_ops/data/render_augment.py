@@ -119,7 +119,7 @@ def _grain(rng: Rng, image: Gray, sigma: float) -> Gray:
 def _low_resolution(rng: Rng, image: Gray) -> Gray:
     """Scanned small and blown up."""
     height, width = image.shape
-    scale = rng.uniform(0.45, 0.9)
+    scale = rng.uniform(0.4, 0.9)
     small = cv2.resize(image, (max(2, int(width * scale)), max(8, int(height * scale))), interpolation=cv2.INTER_AREA)
     way = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
     return _bytes(cv2.resize(small, (width, height), interpolation=way))
@@ -128,7 +128,8 @@ def _low_resolution(rng: Rng, image: Gray) -> Gray:
 def _blur(rng: Rng, image: Gray) -> Gray:
     """Out of focus: on a line in proportion to its height, on a page by pixels."""
     height = image.shape[0]
-    sigma = rng.uniform(0.3, 1.3) * max(height, 24) / 40 if height < 80 else rng.uniform(0.4, 1.2)
+    sigma = rng.uniform(0.3, 1.3) if rng.random() < 0.75 else rng.uniform(1.3, 3.0)
+    sigma *= max(height, 24) / 40 if height < 80 else 0.9
     return _bytes(cv2.GaussianBlur(image, (0, 0), sigma))
 
 

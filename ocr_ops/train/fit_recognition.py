@@ -58,8 +58,8 @@ class RecognitionLesson:
             for folder in material.lines
         }
         self.real = [train for train, _ in sets.values()]
-        # A set ten times as large is drawn from three times as often.
-        sizes = np.sqrt([len(train) for train in self.real])
+        # A set ten times as large is drawn from twice as often: a few thousand receipts must not drown in the rest.
+        sizes = np.cbrt([len(train) for train in self.real])
         self.odds = sizes / sizes.sum() if self.real else sizes
         self.real_share = loop.setting(spec, "real_share", 0.3) if self.real else 0.0
         examiner = LineRenderer(spec.charset, "validation", corpus=words)
