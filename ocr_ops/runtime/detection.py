@@ -18,6 +18,9 @@ PLAIN = BoxSpec()
 h / 2 thick gives back h. (DB's shrinkage leaves a long line a sixth of its height: any error would grow sixfold.)"""
 RIM = 0.5
 """Pixels of the map that a region is too large by, all round: our training draws regions with their outlines."""
+ORIGIN = 0.25
+"""Where the map's first pixel lies, in pixels of the map: our training draws regions with pixel centres at whole
+numbers of the page, two to a pixel of the map. Half a page pixel matters where a line is ten pixels high."""
 MIN_AREA = 4
 """Pixels of the map."""
 MIN_HEIGHT = 4.0
@@ -173,15 +176,15 @@ def _shrunk_rectangles(
     level = width >= height
     length, extent = np.maximum(width, height), np.minimum(width, height)
     thickness = np.maximum(np.minimum(mass / length, extent), extent - 1.5)  # a curved one keeps its extent
-    rim_width = RIM if spec.growth == "height" else 0.0
+    rim_width, origin = (RIM, ORIGIN) if spec.growth == "height" else (0.0, 0.5)
     length, thickness = (np.maximum(side - 2 * rim_width, 0.5) for side in (length, thickness))
     # Mid-way along the text, at the centre of mass across it.
     shift_along = np.where(level, (first + last) / 2, 0)
     shift_across = np.where(level, 0, (top + bottom) / 2)
     return (
         angle,
-        centre_x + 0.5 + shift_along * cos - shift_across * sin,
-        centre_y + 0.5 + shift_along * sin + shift_across * cos,
+        centre_x + origin + shift_along * cos - shift_across * sin,
+        centre_y + origin + shift_along * sin + shift_across * cos,
         np.where(level, length, thickness),
         np.where(level, thickness, length),
     )

@@ -67,3 +67,15 @@ def test_kernels_of_touching_lines_stay_apart() -> None:
     quads = np.stack([rectangle(64, 20 + 12 * i, 100, 12) for i in range(5)])
     count, _ = cv2.connectedComponents((targets.maps(quads, 128)[0] > 0).astype(np.uint8))
     assert count - 1 == 5
+
+
+def test_what_is_drawn_is_found_where_it_was() -> None:
+    """The serving code takes a kernel map back to its segments without leaning to any side."""
+    rng = np.random.default_rng(3)
+    corner = np.stack([rng.uniform(40, 300, 60), np.linspace(20, 600, 60)], axis=1)
+    size = np.stack([rng.uniform(120, 300, 60), rng.uniform(7, 9.5, 60)], axis=1)
+    quads = (corner[:, None] + size[:, None] * np.array([[0, 0], [1, 0], [1, 1], [0, 1]])).astype(np.float32)
+    found = polygons(targets.maps(quads, 640)[0], 640, 640)
+    assert len(found) == len(quads)
+    found = found[np.argsort(found[:, 0, 1])]
+    assert np.abs((found.mean(axis=1) - quads.mean(axis=1)).mean(axis=0)).max() < 0.1
