@@ -28,9 +28,22 @@ def match_regions(
 
     Polygons are float32 (4, 2) in page pixels. Hits, found and expected are counted as ICDAR 2015 does.
     """
-    left = [_hull(polygon) for polygon in expected]
     right = [_hull(polygon) for polygon in found]
     skipped = [_hull(polygon) for polygon in ignored]
+    taken = {j for _, j in matched(expected, found)}
+    forgiven = sum(
+        any(_near(have, skip) and _covered(have, skip) for skip in skipped)
+        for j, have in enumerate(right)
+        if j not in taken
+    )
+    return Match(hits=len(taken), found=len(right) - forgiven, expected=len(expected))
+
+
+def matched(
+    expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
+) -> tuple[tuple[int, int], ...]:
+    """Which expected region each hit found: their indices, one-to-one, greedily by falling overlap."""
+    left, right = [_hull(polygon) for polygon in expected], [_hull(polygon) for polygon in found]
     pairs = sorted(
         (
             (overlap, i, j)
@@ -42,16 +55,13 @@ def match_regions(
     )
     taken_left: set[int] = set()
     taken_right: set[int] = set()
+    hits: list[tuple[int, int]] = []
     for _, i, j in pairs:
         if i not in taken_left and j not in taken_right:
             taken_left.add(i)
             taken_right.add(j)
-    forgiven = sum(
-        any(_near(have, skip) and _covered(have, skip) for skip in skipped)
-        for j, have in enumerate(right)
-        if j not in taken_right
-    )
-    return Match(hits=len(taken_left), found=len(right) - forgiven, expected=len(left))
+            hits.append((i, j))
+    return tuple(hits)
 
 
 def _hull(polygon: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -10,10 +10,10 @@ from typing import Any
 from pydantic import Field
 from tqdm import tqdm
 
-from ocr_ops.bench.compare import warm_up
+from ocr_ops.bench.cells import Opened
 from ocr_ops.bench.degrade import DEGRADATIONS, Degradation
-from ocr_ops.bench.peers import Image, Systems
-from ocr_ops.bench.suite import page_image, turn
+from ocr_ops.bench.items import Image, page_image
+from ocr_ops.bench.measure import order
 from ocr_ops.core.bundle import Digest
 from ocr_ops.core.errors import NotProven
 from ocr_ops.core.record import Record, Value
@@ -106,8 +106,10 @@ class Curves(Record):
         return table
 
 
-def measure_curves(systems: Systems, pages: PageSet, degradations: Sequence[Degradation] = DEGRADATIONS) -> Curves:
-    """Word F1 of every system at every strength of every degradation, summed over `pages`.
+def measure_curves(
+    cells: Sequence[Opened], pages: PageSet, degradations: Sequence[Degradation] = DEGRADATIONS
+) -> Curves:
+    """Word F1 of every cell at every strength of every degradation, summed over `pages`.
 
     `NotProven` when the pages hold no words; otherwise errors as `System.read`.
     """
@@ -115,27 +117,26 @@ def measure_curves(systems: Systems, pages: PageSet, degradations: Sequence[Degr
         raise NotProven(pages.folder, "no words in its labels", "words to look for", "choose labelled pages")
     totals: dict[tuple[str, float | None], list[Match]] = {}
     worse = [(each, strength) for each in degradations for strength in each.strengths if strength != each.harmless]
-    steps = len(pages.pages) * (1 + len(worse)) * len(systems.all)
-    warm_up(systems.all, page_image(pages, pages.pages[0]))
+    steps = len(pages.pages) * (1 + len(worse)) * len(cells)
     with tqdm(total=steps, desc="read degraded pages", unit="page", disable=None) as bar:
 
-        def read(key: tuple[str, float | None], image: Image, expected: str, number: int) -> None:
-            sums = totals.setdefault(key, [Match() for _ in systems.all])
-            for index in turn(len(sums), number):
-                sums[index] += match_words(expected, systems.all[index].read(image).text, fold=pages.fold)
+        def read(key: tuple[str, float | None], image: Image, expected: str, turn: int) -> None:
+            sums = totals.setdefault(key, [Match() for _ in cells])
+            for index in order(len(sums), turn, seed=0):
+                sums[index] += match_words(expected, cells[index].system.read(image).text, fold=pages.fold)
                 bar.update()
 
         for number, page in enumerate(pages.pages):
             image = page_image(pages, page)
             read(_CLEAN, image, page.text, number)
-            for turns, (degradation, strength) in enumerate(worse, number):
-                read((degradation.name, strength), degradation.apply(image, strength), page.text, turns)
-    names = [system.name for system in systems.all]
+            for turn, (degradation, strength) in enumerate(worse, number):
+                read((degradation.name, strength), degradation.apply(image, strength), page.text, turn)
+    names = [opened.cell.name for opened in cells]
     return Curves(
         dataset=pages.digest,
         pages=len(pages.pages),
-        threads=systems.threads,
-        releases=tuple(system.name for system in systems.releases),
+        threads=max(opened.cell.threads for opened in cells),
+        releases=tuple(opened.cell.name for opened in cells if opened.cell.kind != "peer"),
         clean=dict(zip(names, map(_f1, totals[_CLEAN]), strict=True)),
         curves=tuple(_curve(degradation, names, totals) for degradation in degradations),
     )

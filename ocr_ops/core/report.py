@@ -12,10 +12,11 @@ from pydantic import Field
 
 from ocr_ops.core.bundle import Digest
 from ocr_ops.core.record import Record, Value
+from ocr_ops.core.spec import later
 from ocr_ops.core.verdict import Check, Verdict, worst
 
 ISA_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8")
-PACKAGES = ("onnxruntime", "numpy", "opencv-python-headless", "bentoml")
+PACKAGES = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "numpy", "opencv-python-headless", "bentoml")
 
 
 class Environment(Value):
@@ -26,6 +27,12 @@ class Environment(Value):
     cores: int
     system: str
     packages: dict[str, str]
+    kernel: str = later("")
+    """Release of the running kernel; none known of reports older than this field."""
+    provider: str = later("cpu")
+    """What ran the graphs, by its name in `OCR_OPS_PROVIDER`."""
+    governor: str = later("")
+    """What governs the clocks of the cores (cpufreq); none where the system does not tell, as in virtual machines."""
 
     @classmethod
     def here(cls) -> "Environment":
@@ -42,7 +49,13 @@ class Environment(Value):
             cores=len(os.sched_getaffinity(0)),
             system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             packages={name: found for name in PACKAGES if (found := _version(name))},
+            kernel=platform.release(),
+            governor=", ".join(sorted({_governor(core) for core in os.sched_getaffinity(0)} - {""})),
         )
+
+    def same_machine(self, other: "Environment") -> bool:
+        """Whether all agrees but what ran the graphs there."""
+        return self.model_copy(update={"provider": other.provider}) == other
 
 
 class Report(Record):
@@ -75,6 +88,10 @@ def quantile(samples: Sequence[float], q: float) -> float | None:
     ordered = sorted(samples)
     rank = -(-len(ordered) * q // 1)  # ceiling
     return ordered[max(int(rank), 1) - 1]
+
+
+def _governor(core: int) -> str:
+    return _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor").strip()
 
 
 def _read(path: str) -> str:

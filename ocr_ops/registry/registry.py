@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import ocr_ops
+from ocr_ops.core.attestation import ATTESTED_FILE, Attestations
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, CorruptBundle, UnknownModel
 from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Report
-from ocr_ops.core.spec import CARD_FILE, CHARSET_FILE, SPEC_FILE, TASKS, TRAINING_FILE, ModelSpec, output_of
+from ocr_ops.core.spec import CARD_FILE, CHARSET_FILE, SPEC_FILE, TASKS, TRAINING_FILE, ModelSpec, Task, output_of
 from ocr_ops.core.verdict import Verdict
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import page
@@ -188,7 +189,8 @@ class Registry:
             self._describe(made, page.with_gate(description, gate))
         for report in reports:
             self._log_metrics(made.run_id, report.metrics, f"{report.kind}.{report.name}")
-            judged = {check.name: check.found for check in report.checks if check.found is not None}
+            # Of everything; what was found of each slice stands in the report.
+            judged = {one.name: one.found for one in report.checks if one.found is not None and "(" not in one.name}
             self._tag(made, {f"{report.name}.{name}": f"{value:.6g}" for name, value in judged.items()})
         self._log_reports(made.run_id, reports, "samples")
         return self._with_alias(made, "candidate")
@@ -254,6 +256,34 @@ class Registry:
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return Release.open(to)
+
+    def log_attestations(self, made: ModelVersion, found: Attestations) -> Attestations:
+        """Adds to the attestations kept with a release's version, whose files stay as they are otherwise; gives all."""
+        kept = f"{_FOLDER}/data/release"
+        listed = {Path(file.path).name for file in self.client.list_artifacts(made.run_id, kept)}
+        with tempfile.TemporaryDirectory() as folder:
+            if ATTESTED_FILE in listed:
+                source = self.client.get_run(made.run_id).info.artifact_uri
+                download(f"{source}/{kept}/{ATTESTED_FILE}", self.client, Path(folder))
+            known = Attestations.beside(Path(folder), found.release)
+            whole = known.joined(found.attestations)
+            if whole != known:
+                file = whole.save(Path(folder) / ATTESTED_FILE)
+                self.client.log_artifact(made.run_id, str(file), kept)
+        return whole
+
+    def fetch_bundle(self, task: Task, digest: str, to: Path) -> ModelBundle:
+        """Downloads a bundle of this digest to the folder `to` (replaced). `UnknownModel` when none was logged."""
+        for made in self._search(f"ocr-{task}"):
+            for tag, value in made.tags.items():
+                if tag.startswith("bundle.") and value == digest:
+                    uri = self.client.get_run(made.run_id).info.artifact_uri
+                    with tempfile.TemporaryDirectory() as folder:
+                        kept = f"{uri}/bundles/{tag.removeprefix('bundle.')}"
+                        fetched = ModelBundle.open(download(kept, self.client, Path(folder)))
+                        if fetched.digest == digest:
+                            return fetched.copy(to)
+        raise UnknownModel(f"{task} bundle {short(digest)}", "not registered", "its bundle", "export the model here")
 
     def _search(self, name: str, digest: str | None = None) -> list[ModelVersion]:
         query = f"name = '{name}'" + (f" and tags.digest = '{digest}'" if digest else "")

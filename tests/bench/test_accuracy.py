@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ocr_ops.bench.accuracy import iou, match_regions
+from ocr_ops.bench.accuracy import iou, match_regions, matched
 from ocr_ops.core.scores import Match
 
 
@@ -30,6 +30,12 @@ def test_the_best_overlap_takes_the_pair() -> None:
     near, exact = box(0, 0, 100, 13), box(0, 0, 100, 10)
     match = match_regions([box(0, 0, 100, 10), box(0, 4, 100, 10)], [near, exact])
     assert match.hits == 2
+
+
+def test_a_hit_names_both_regions() -> None:
+    """By their indices; what was not found has none."""
+    lines = [box(0, 0, 100, 10), box(0, 30, 100, 10), box(0, 60, 100, 10)]
+    assert set(matched(lines, [lines[2], lines[0]])) == {(0, 1), (2, 0)}
 
 
 def test_what_covers_an_ignored_region_is_forgiven() -> None:

