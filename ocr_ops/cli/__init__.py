@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import click
 
-from ocr_ops.cli import data, importing, measure, models, reading, releases
+from ocr_ops.cli import data, importing, measure, models, optimizing, reading, releases, searching
 from ocr_ops.cli.options import cli
 from ocr_ops.core.errors import ExitCode, OcrOpsError
 
-__all__ = ["cli", "data", "importing", "main", "measure", "models", "reading", "releases"]
+__all__ = ["cli", "data", "importing", "main", "measure", "models", "optimizing", "reading", "releases", "searching"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

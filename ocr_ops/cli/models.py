@@ -1,4 +1,4 @@
-"""The commands that make models: train, tune, register, export, quantize."""
+"""The commands that make models: train, prune, tune, register, export."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,6 @@ from ocr_ops.cli.options import (
     json_option,
     print_rows,
 )
-from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.spec import WEIGHTS_FILE, ModelSpec
 from ocr_ops.core.workspace import Workspace, shown
 
@@ -43,6 +42,9 @@ def _material_options(command: F) -> F:
 @click.option(
     "--data", type=FOLDER, help="Your labelled lines (pages for a detector): all it learns beside rendered ones."
 )
+@click.option(
+    "--teacher", type=FOLDER, help="A better model to learn from beside the labels: a bundle or a model folder."
+)
 @click.option("--name", help="With --from: the new model's name, beside its source, in place of MODEL.")
 @click.option(
     "--steps", type=click.IntRange(min=1), help="With --from: how long; the recipe of MODEL says it otherwise."
@@ -63,6 +65,7 @@ def train(
     model: Path | None,
     source: Path | None,
     data: Path | None,
+    teacher: Path | None,
     name: str | None,
     steps: int | None,
     minutes: float | None,
@@ -87,6 +90,7 @@ def train(
     \b
     Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
              ocr-ops train models/recognition-small --from models/recognition-tiny --lines DIR --publish
+             ocr-ops train models/recognition-tiny --teacher models/recognition-small --lines DIR --publish
              ocr-ops train --from models/recognition-tiny --data my-lines --name my-reader
              torchrun --nproc-per-node 2 --no-python ocr-ops train models/recognition-tiny
     """
@@ -113,6 +117,7 @@ def train(
             device=device,
             material=material,
             source=source,
+            teacher=teacher,
             fresh=fresh,
             publish=publish,
         )
@@ -134,6 +139,7 @@ def train(
             steps=steps,
             minutes=minutes,
             device=device,
+            teacher=teacher,
             fresh=fresh,
             publish=publish,
         )
@@ -150,6 +156,28 @@ def train(
     if judgement:
         click.echo(str(judgement), err=True)
         judgement.require(folder)
+
+
+@cli.command()
+@click.argument("source", type=FOLDER)
+@click.option("--name", required=True, help="The smaller model's name; its folder is made beside SOURCE.")
+@click.option(
+    "--keep", type=click.FloatRange(0, 1, min_open=True), default=0.75, show_default=True, help="Share of channels."
+)
+@json_option
+def prune(*, source: Path, name: str, keep: float, as_json: bool) -> None:
+    r"""Make a smaller model of a trained one: the channels that say least leave it. Train it on from there.
+
+    \b
+    Example: ocr-ops prune models/recognition-small --name recognition-lean --keep 0.75
+             ocr-ops train models/recognition-lean --from models/recognition-lean --teacher models/recognition-small
+    """
+    from ocr_ops.train import prune as pruning
+
+    made = pruning.prune(source, source.parent / name, keep)
+    row = {"model": shown(made.model), "parameters": made.after, "before": made.before}
+    row |= {key: str(value) for key, value in made.spec.network.items() if key != "kind"}
+    print_rows([row], as_json=as_json)
 
 
 def _registry(workspace: Workspace) -> "Registry | None":
@@ -243,34 +271,46 @@ def register(models: tuple[Path, ...], *, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("model", type=FOLDER)
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Labelled pages for the proof; a few rendered ones without it."
+)
 @json_option
-def export(model: Path, *, as_json: bool) -> None:
+def export(model: Path, data: Path | None, *, as_json: bool) -> None:
     r"""Export a training output to an ONNX bundle, parity with torch proven.
+
+    On the pages the text of every labelled line has to come out the same, and every box within a pixel.
 
     \b
     Example: ocr-ops export models/detection-tiny
+             ocr-ops export models/recognition-small --data ../shared/data/sroie
     """
+    from ocr_ops.data.pages import read_pages
     from ocr_ops.release.chain import exported
 
-    bundle, _ = exported(model, Workspace.current())
-    print_rows([bundle_row(bundle)], as_json=as_json)
+    pages = read_pages(data) if data else None
+    bundle, reused = exported(model, Workspace.current(), pages)
+    row = bundle_row(bundle)
+    if reused and pages and (model / WEIGHTS_FILE).is_file():
+        from ocr_ops.train.export import prove
+
+        row |= prove(model, bundle, pages)
+    print_rows([row], as_json=as_json)
 
 
 @cli.command()
 @click.argument("bundle", type=FOLDER)
-@click.option("--data", type=FOLDER, help="Folder of labelled pages to calibrate on; rendered ones without it.")
+@click.option("--provider", default="cpu", show_default=True, help="Whose graph to keep: cpu or cuda.")
 @json_option
-def quantize(bundle: Path, data: Path | None, *, as_json: bool) -> None:
-    r"""Make the static INT8 variant of a float bundle.
+def prepare(bundle: Path, provider: str, *, as_json: bool) -> None:
+    r"""Make a bundle that also carries its graph as optimised for this machine; other machines use the plain one.
+
+    It loads with less work, and computes the same bit for bit. See docs/providers.md for what that saves: little.
 
     \b
-    Example: ocr-ops quantize .ocr-ops/bundles/detection-tiny-fp32
+    Example: ocr-ops prepare .ocr-ops/bundles/recognition-small-int8
     """
-    from ocr_ops.data.pages import read_pages
-    from ocr_ops.release.chain import calibration_pages, quantized
+    from ocr_ops.core.bundle import ModelBundle
+    from ocr_ops.optimize.prepare import prepared
 
-    workspace = Workspace.current()
-    parent = ModelBundle.open(bundle)
-    pages = read_pages(data) if data else calibration_pages(workspace)
-    made, _ = quantized(parent, pages, workspace)
+    made = prepared(ModelBundle.open(bundle), bundle.with_name(bundle.name + "-prepared"), provider)
     print_rows([bundle_row(made)], as_json=as_json)

@@ -6,18 +6,42 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ocr_ops.core.errors import CorruptBundle
-from ocr_ops.core.record import Record, digest_bytes, digest_file, write_atomic
+from ocr_ops.core.record import Record, Value, digest_bytes, digest_file, write_atomic
 from ocr_ops.core.spec import BoxSpec, InputSpec, Task, TextSpec, later
 
 MANIFEST_FILE = "manifest.json"
 GRAPH_FILE = "model.onnx"
 
-Precision = Literal["fp32", "int8"]
+Precision = Literal["fp32", "int8", "fp16", "bf16"]
+Calibration = Literal["minmax", "entropy", "percentile"]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+
+class Quantization(Value):
+    """How a graph came by fewer bits."""
+
+    method: Literal["static", "dynamic", "cast"] = "static"
+    """`static`: scales of activations are measured on calibration data and kept. `dynamic`: they are taken of each
+    input as it comes. `cast`: shorter floats, no scales at all."""
+    calibration: Calibration = "minmax"
+    """Of a static one: what of the measured values a scale covers."""
+    kept: tuple[str, ...] | None = None
+    """Of a static one: the nodes left in float. None: the first and the last layer."""
+
+
+class Conversion(Value):
+    """How a network became a graph."""
+
+    exporter: str
+    """With its version; it also simplifies: constants are folded, BatchNorm joins the convolutions."""
+    traced: Annotated[int, Field(ge=1)]
+    """Nodes as they were traced."""
+    nodes: Annotated[int, Field(ge=1)]
+    """Nodes left when they were simplified."""
 
 
 class Manifest(Record):
@@ -39,10 +63,35 @@ class Manifest(Record):
     """The bundle this one was made from: a quantized one names its float parent."""
     dataset: Digest | None = None
     """What it was calibrated on."""
+    recipe: Quantization | None = later(None)
+    """How it was quantized; None of an INT8 bundle: as `Quantization()`, which came before there were others."""
+    buckets: tuple[Annotated[int, Field(ge=1)], ...] = later(())
+    """Recognition: the widths crops are padded to, rising, pixels: the narrowest that holds a crop, beyond the widest
+    the next multiple of 32. None: every multiple of 32."""
+    conversion: Conversion | None = later(None)
+    """None of an imported graph, and of what was exported before this was kept."""
     facts: dict[str, float] = {}
     """Figures of its making, such as export parity."""
     toolkit: str
     files: dict[FileName, Digest]
+
+    @model_validator(mode="after")
+    def _buckets_rise_in_strides(self) -> Self:
+        steps = [width % self.input.stride for width in self.buckets]
+        if any(steps) or list(self.buckets) != sorted(set(self.buckets)):
+            msg = f"buckets {self.buckets} are not rising multiples of {self.input.stride}"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def variant(self) -> str:
+        """What tells it from its siblings, for people and for folder names: `fp32`, `int8`, `int8-mixed`, `bf16`."""
+        marks: list[str] = [self.precision]
+        if self.recipe is not None:
+            marks += ["dynamic"] * (self.recipe.method == "dynamic")
+            marks += [self.recipe.calibration] * (self.recipe.calibration != "minmax")
+            marks += ["mixed"] * (self.recipe.kept is not None)
+        return "-".join(marks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,31 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class VariantPolicy(Value):
-    """When a quantized variant may replace its float parent."""
+class SlicePolicy(Value):
+    """What holds for every slice: fewer items than the whole, so wider intervals and wider limits."""
 
-    max_accuracy_drop: Share = 0.01
-    """Absolute, in the task's accuracy (detection: hmean; recognition: 1 - CER)."""
+    max_cer_increase: Share = 0.01
+    max_hmean_drop: Share = 0.02
+    """Of the labelled boxes: the share found no more. False boxes belong to no slice."""
+    min_speedup: Positive = 0.9
+    min_lines: Annotated[int, Field(ge=1)] = 30
+    """Of a recogniser. Smaller slices are pooled into `other`; a dataset that has fewer proves nothing at all."""
+    min_boxes: Annotated[int, Field(ge=1)] = 200
+    """The same, of a detector: fewer, none of them lost, could not prove a loss of less than two in a hundred."""
+    min_pages: Annotated[int, Field(ge=1)] = 6
+    """The same, of speed-ups. A page belongs to the slices that most of its lines are in."""
+
+
+class VariantPolicy(Value):
+    """When a variant may take its float parent's place, by the worse end of a 95 % interval over what both read."""
+
+    max_cer_increase: Share = 0.005
+    """Recognition, absolute: of the variant's CER less its parent's, the upper end."""
+    max_hmean_drop: Share = 0.005
+    """Detection, absolute: of the parent's hmean less the variant's, the upper end."""
     min_speedup: Positive = 1.0
-    """Float CPU time / variant CPU time, median of paired ratios."""
+    """Parent's CPU time of a page over the variant's, the median of all: the lower end."""
+    slice: SlicePolicy = SlicePolicy()
 
 
 class LoadPolicy(Value):
@@ -39,6 +57,8 @@ class Policy(Record):
     """End to end, on the documents of the benchmark."""
     max_cpu_ratio: dict[str, Positive] = {}
     """By peer: CPU seconds a page over the peer's, where `bench --peers` compares. Without an entry, told only."""
+    max_flip_share: Share = 0.01
+    """Of lines whose text changes with what is read beside them: the upper end of the interval."""
     variant: VariantPolicy = VariantPolicy()
     load: LoadPolicy = LoadPolicy()
 

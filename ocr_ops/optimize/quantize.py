@@ -1,8 +1,11 @@
-"""Static INT8: a bundle's convolutions and matrix products in eight bits, calibrated on labelled pages."""
+"""Fewer bits: the INT8, FP16 and BF16 variants of a float bundle."""
 
+import io
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,70 +14,170 @@ from numpy.typing import NDArray
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
-    QuantFormat,
+    QDQQuantizer,
     QuantType,
-    quantize_static,
+    create_calibrator,
+    quantize_dynamic,
 )
+from onnxruntime.quantization.quant_utils import load_model_with_shape_infer
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from tqdm import tqdm
 
 from ocr_ops import __version__
-from ocr_ops.core.bundle import GRAPH_FILE, ModelBundle
+from ocr_ops.core.bundle import GRAPH_FILE, ModelBundle, Precision, Quantization
 from ocr_ops.core.errors import BadInput
-from ocr_ops.data.pages import PageSet
-from ocr_ops.runtime.detection import prepare_page
-from ocr_ops.runtime.documents import page_images
-from ocr_ops.runtime.recognition import prepare_crop
-from ocr_ops.runtime.session import padded, to_tensor
+from ocr_ops.core.spec import Task
+from ocr_ops.optimize.calibration import Material, sources, tensor
+from ocr_ops.optimize.cast import cast
+
+STATIC, DYNAMIC, CAST = Quantization(), Quantization(method="dynamic"), Quantization(method="cast")
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 """Only what has fast integer kernels: quantizing the rest costs accuracy and conversions, and gains nothing."""
+PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")
+"""What dynamic scales are made for. ONNX Runtime's integer convolution without static scales has no fast path."""
+
+HISTOGRAMS: dict[Task, int] = {"detection": 8, "recognition": 256}
+"""Pages, and lines, whose values entropy and percentile sort into bins: all values of all layers, a second a page."""
+_METHODS = {
+    "minmax": (CalibrationMethod.MinMax, {"moving_average": True}),
+    # As many bins as levels, ONNX Runtime's default, leaves entropy nothing to choose from.
+    "entropy": (CalibrationMethod.Entropy, {"num_bins": 1024}),
+    # Symmetric, its default, wastes half of the levels after a ReLU.
+    "percentile": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.99}),
+}
 
 LEAST_OPSET, OPSET = 13, 17
 
 
-def quantize(bundle: ModelBundle, pages: PageSet, out: Path) -> ModelBundle:
-    """Writes the INT8 variant of a float bundle to `out`.
+def quantize(
+    bundle: ModelBundle,
+    material: Material | None,
+    out: Path,
+    recipe: Quantization = STATIC,
+    precision: Precision = "int8",
+) -> ModelBundle:
+    """Writes a variant of a float bundle to `out`.
 
-    QDQ format; activations uint8, weights int8 per output channel with seven bits in use (`reduce_range`): without
-    VNNI the 8-bit product saturates in 16 bits, and a bundle must read the same on every CPU it may land on.
-    The first and the last convolution stay in float: they cost next to nothing and lose the most (measured on
-    `recognition-tiny`: accuracy 0.954 in float, 0.838 all quantized, 0.954 with these two left alone).
-    The calibration inputs go through the very preprocessing that serves.
+    Static INT8: QDQ format; activations uint8, weights int8 per output channel with seven bits in use
+    (`reduce_range`): without VNNI the 8-bit product saturates in 16 bits, and a bundle must read the same on every CPU
+    it may land on. Unless the recipe names others, the first and the last layer stay in float: they cost next to
+    nothing and lose the most (measured on `recognition-tiny`: accuracy 0.954 in float, 0.838 all quantized, 0.954 with
+    these two left alone). `material` calibrates it, through the very preprocessing that serves; nothing else needs any.
+
+    `BadInput` for a bundle that is no float one, material of another task, and a graph with nothing to quantize;
+    `OutsideSystem` for a precision that nothing here can run.
     """
     if bundle.manifest.precision != "fp32":
         raise BadInput(bundle.path, f"a {bundle.manifest.precision} bundle", "a float one", "quantize its parent")
     with tempfile.TemporaryDirectory() as scratch:
-        modern, prepared = Path(scratch) / "modern.onnx", Path(scratch) / "prepared.onnx"
-        quantized = Path(scratch) / GRAPH_FILE
-        onnx.save(_modern(bundle.graph), modern)
-        quant_pre_process(modern, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            quantized,
-            _Calibration(bundle, pages),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(OPERATORS),
-            nodes_to_exclude=_edges(onnx.load(prepared)),
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True},
-        )
-        graph = onnx.load(quantized)
+        if recipe.method == "cast":
+            graph = cast(onnx.load(bundle.graph), precision)
+        elif recipe.method == "dynamic":
+            graph = _dynamic(bundle, Path(scratch))
+        elif material is None:
+            raise BadInput(bundle.path, "no pages", "pages to calibrate on", "give --data")
+        else:
+            prepared = prepare(bundle, Path(scratch))
+            ranges = calibrated(bundle, prepared, material, recipe)
+            graph = eight_bits(prepared, ranges, edges(prepared) if recipe.kept is None else recipe.kept)
+    changes: dict[str, object] = {
+        "precision": precision,
+        "parent": bundle.digest,
+        "dataset": material.digest if material and recipe.method == "static" else None,
+        "recipe": None if recipe == STATIC else recipe,
+        "buckets": (),  # proven of the parent's texts, not of its own
+        "facts": {},
+        "toolkit": __version__,
+    }
     files = {path.name: path.read_bytes() for path in bundle.path.iterdir() if path.name in bundle.manifest.files}
-    manifest = bundle.manifest.model_copy(
-        update={
-            "precision": "int8",
-            "parent": bundle.digest,
-            "dataset": pages.digest,
-            "facts": {},
-            "toolkit": __version__,
-        }
-    )
+    manifest = bundle.manifest.model_copy(update=changes)
     return ModelBundle.write(out, manifest, files | {GRAPH_FILE: graph.SerializeToString()})
+
+
+def prepare(bundle: ModelBundle, scratch: Path) -> Path:
+    """The bundle's graph as a file in `scratch`, folded, its shapes inferred, of an opset with scales per channel."""
+    modern, prepared = scratch / "modern.onnx", scratch / "prepared.onnx"
+    onnx.save(_modern(bundle.graph), modern)
+    quant_pre_process(modern, prepared, skip_symbolic_shape=True)
+    return prepared
+
+
+def layers(prepared: Path) -> list[onnx.NodeProto]:
+    """The nodes that can be quantized, in the graph's order. `BadInput` when there are none."""
+    nodes = [node for node in onnx.load(prepared).graph.node if node.op_type in OPERATORS]
+    if not nodes:
+        raise _nothing(prepared)
+    return nodes
+
+
+def edges(prepared: Path) -> tuple[str, ...]:
+    """The first and the last layer, of a graph that has others too."""
+    names = [node.name for node in layers(prepared)]
+    return (names[0], names[-1]) if len(names) > 2 else ()
+
+
+def calibrated(bundle: ModelBundle, prepared: Path, material: Material, recipe: Quantization) -> Any:
+    """The range of every activation of the prepared graph, as ONNX Runtime's quantizer takes them.
+
+    Shapes vary, so nothing is batched, and values are taken in picture by picture: memory holds one picture's.
+    """
+    method, options = _METHODS[recipe.calibration]
+    manifest = bundle.manifest
+    most = None if recipe.calibration == "minmax" else HISTOGRAMS[manifest.task]
+    calibrator = create_calibrator(
+        prepared,
+        list(OPERATORS),
+        augmented_model_path=str(prepared.with_name("augmented.onnx")),
+        calibrate_method=method,
+        extra_options=options,
+    )
+    pictures = tqdm(sources(manifest, material, most), f"calibrate {manifest.task}", disable=None)
+    name = _input_name(prepared)
+    feeds = ({name: tensor(make(), manifest.input)} for make in pictures)
+    with redirect_stdout(io.StringIO()):  # it prints there as it goes
+        if recipe.calibration == "minmax":  # two numbers a layer: their moving average wants them all at once
+            calibrator.collect_data(_Feeds(feeds))
+        else:
+            for feed in feeds:
+                calibrator.collect_data(_Feeds(iter([feed])))
+        return calibrator.compute_data()
+
+
+def eight_bits(prepared: Path, ranges: Any, kept: Sequence[str] = (), only: Sequence[str] = ()) -> onnx.ModelProto:
+    """The prepared graph with its layers in INT8: all but those `kept`, or `only` some."""
+    quantizer = QDQQuantizer(
+        load_model_with_shape_infer(prepared),
+        True,
+        True,
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        ranges,
+        list(only),
+        list(kept),
+        list(OPERATORS),
+        {},
+    )
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    model: onnx.ModelProto = quantizer.model.model
+    return model
+
+
+def _dynamic(bundle: ModelBundle, scratch: Path) -> onnx.ModelProto:
+    prepared, made = prepare(bundle, scratch), scratch / GRAPH_FILE
+    found = {node.op_type for node in onnx.load(prepared).graph.node}
+    if not found.intersection((*PRODUCTS, "Conv")):
+        raise _nothing(bundle.graph)
+    products = [name for name in PRODUCTS if name in found]
+    quantize_dynamic(
+        prepared,
+        made,
+        op_types_to_quantize=products or ["Conv"],
+        reduce_range=True,
+        weight_type=QuantType.QInt8 if products else QuantType.QUInt8,  # integer convolutions know no other
+    )
+    return onnx.load(made)
 
 
 def _modern(path: Path) -> onnx.ModelProto:
@@ -93,42 +196,19 @@ def _modern(path: Path) -> onnx.ModelProto:
         raise BadInput(path, cause, f"opset {LEAST_OPSET} or later", "export the model at a later opset") from None
 
 
-def _edges(model: onnx.ModelProto) -> list[str]:
-    """The first and the last quantizable node, of a graph that has others too."""
-    names = [node.name for node in model.graph.node if node.op_type in OPERATORS]
-    return [names[0], names[-1]] if len(names) > 2 else []
+def _nothing(graph: Path) -> BadInput:
+    return BadInput(graph, "nothing to quantize", "a convolution or a matrix product", "keep it in float")
 
 
-class _Calibration(CalibrationDataReader):  # type: ignore[misc]
-    """One page, or one line, a call: shapes vary, so nothing is batched."""
+def _input_name(path: Path) -> str:
+    graph = onnx.load(path).graph
+    stored = {tensor.name for tensor in graph.initializer}  # older exports list them as inputs too
+    return next(str(value.name) for value in graph.input if value.name not in stored)
 
-    def __init__(self, bundle: ModelBundle, pages: PageSet) -> None:
-        graph = onnx.load(bundle.graph).graph
-        stored = {tensor.name for tensor in graph.initializer}  # older exports list them as inputs too
-        self._name = next(value.name for value in graph.input if value.name not in stored)
-        inputs = _page_inputs(bundle, pages) if bundle.manifest.task == "detection" else _line_inputs(bundle, pages)
-        self._inputs = iter(tqdm(inputs, f"calibrate {bundle.manifest.task}", disable=None))
+
+class _Feeds(CalibrationDataReader):  # type: ignore[misc]
+    def __init__(self, feeds: Iterator[dict[str, NDArray[np.float32]]]) -> None:
+        self._feeds = feeds
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        tensor = next(self._inputs, None)
-        return None if tensor is None else {self._name: tensor}
-
-
-def _page_inputs(bundle: ModelBundle, pages: PageSet) -> Iterator[NDArray[np.float32]]:
-    spec = bundle.manifest.input
-    for image in _images(pages):
-        yield to_tensor([prepare_page(image, spec).pixels], spec)
-
-
-def _line_inputs(bundle: ModelBundle, pages: PageSet) -> Iterator[NDArray[np.float32]]:
-    spec = bundle.manifest.input
-    for page, image in zip(pages.pages, _images(pages), strict=True):
-        for region in page.regions:
-            if region.readable:
-                crop = prepare_crop(image, np.asarray(region.polygon, np.float32), spec)
-                yield to_tensor([padded(crop, spec.width or crop.shape[1], spec.height, spec)], spec)
-
-
-def _images(pages: PageSet) -> Iterator[NDArray[np.uint8]]:
-    for page, data in pages.files():
-        yield next(page_images(data, page.image))
+        return next(self._feeds, None)
