@@ -15,6 +15,7 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.report import Environment
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.data.render_fonts import FONT_FOLDERS
+from ocr_ops.runtime.session import AUTO, PROVIDER_VARIABLE, PROVIDERS, failure, offered
 
 ENOUGH_DISK = 2 * 2**30
 """Bytes: torch, a Bento and the runs of a day."""
@@ -33,7 +34,7 @@ class Finding:
 
 def examine(workspace: Workspace) -> list[Finding]:
     """Looks at everything a release needs; changes nothing."""
-    return [*_machine(), *_packages(), *_programs(), *_state(workspace)]
+    return [*_machine(), *_packages(), *_providers(), *_programs(), *_state(workspace)]
 
 
 def _machine() -> Iterator[Finding]:
@@ -54,6 +55,18 @@ def _machine() -> Iterator[Finding]:
 def _packages() -> Iterator[Finding]:
     for name in ("onnxruntime", "bentoml", "mlflow", "torch", "onnx", "optuna", "locust"):
         yield _needed(name, find_spec(name) is not None, "installed", "make setup")
+
+
+def _providers() -> Iterator[Finding]:
+    """What onnxruntime can run graphs on here; each is tried."""
+    for name in PROVIDERS:
+        why = failure(name)
+        found = why or ("works; what auto takes" if name == offered()[0] else "works")
+        yield Finding(f"provider {name}", "absent" if why else "ok", found, "see docs/providers.md" if why else "")
+    asked = os.environ.get(PROVIDER_VARIABLE) or AUTO
+    known = asked == AUTO or (asked in PROVIDERS and not failure(asked))
+    remedy = "" if known else f"{PROVIDER_VARIABLE}={AUTO}, or one that works"
+    yield Finding(PROVIDER_VARIABLE, "ok" if known else "missing", asked, remedy)
 
 
 def _programs() -> Iterator[Finding]:

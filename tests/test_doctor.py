@@ -31,3 +31,14 @@ def test_a_missing_package_is_missing(tmp_path: Path, monkeypatch: pytest.Monkey
     findings = {finding.name: finding for finding in examine(Workspace(tmp_path))}
     assert findings["locust"].state == "missing"
     assert findings["locust"].remedy == "make setup"
+
+
+def test_providers_are_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The CPU always works; what the variable asks for is held against what does."""
+    monkeypatch.setenv("OCR_OPS_PROVIDER", "abacus")
+    findings = {finding.name: finding for finding in examine(Workspace(tmp_path))}
+    assert findings["provider cpu"].state == "ok"
+    assert findings["OCR_OPS_PROVIDER"].state == "missing"
+    monkeypatch.setenv("OCR_OPS_PROVIDER", "cpu")
+    findings = {finding.name: finding for finding in examine(Workspace(tmp_path))}
+    assert (findings["OCR_OPS_PROVIDER"].state, findings["OCR_OPS_PROVIDER"].found) == ("ok", "cpu")

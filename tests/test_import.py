@@ -1,6 +1,7 @@
 """`ocr-ops import`, and what comes after it: an imported pair goes the way of any other."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ocr_ops.data.pages import PageSet
 from ocr_ops.registry import Registry
 from ocr_ops.release.chain import benchmarked, benchmarked_whole, exported, paired, quantized, registered
 from tests.optimize.graphs import detector, labelled, recogniser, save
+from tests.optimize.hostile import HOSTILE
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -60,15 +62,30 @@ def test_an_imported_pair_goes_the_whole_way(
         assert registry.register(folder).version == version.version
         parent, reused = exported(folder, workspace)
         assert (parent.digest, reused) == (row["digest"], True)
-        small, _ = quantized(parent, samples, workspace)
-        reports, _ = benchmarked([parent, small], samples, Policy(), workspace)
-        assert [report.metrics["accuracy"] for report in reports] == [1, 1]
-        registry.log_bundle(version, small, reports[1])
-        chosen.append(small)
+        variants = [parent]
+        if parent.manifest.task == "recognition":  # a detector of pools has nothing to quantize
+            variants.append(quantized(parent, samples, workspace)[0])
+        reports, _ = benchmarked(variants, samples, Policy(), workspace)
+        assert {report.metrics["accuracy"] for report in reports} == {1}
+        registry.log_bundle(version, variants[-1], reports[-1])
+        chosen.append(variants[-1])
     made = paired(chosen[0], chosen[1], workspace)
     report, _ = benchmarked_whole(made, samples, Policy(), workspace)
     assert report.metrics["word_f1"] == 1
     assert registered(registry, made, workspace).digest == made.digest
+
+
+def test_an_archive_is_taken_for_the_model_in_it(
+    workspace: Workspace, samples: PageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is called like the archive, and nothing of what was unpacked stays."""
+    save(recogniser(), tmp_path / "export" / "inference.onnx")
+    (tmp_path / "dict.txt").write_text("abc ", encoding="utf-8")
+    shutil.make_archive("Bars_rec", "gztar", "export")
+    row = take_in(capsys, "Bars_rec.tar.gz", "--task", "recognition", "--charset", "dict.txt", "--mean", "0.5")
+    assert row["model"] == "models/bars-rec"
+    assert "`inference.onnx` in `Bars_rec.tar.gz`" in (tmp_path / "models/bars-rec/card.md").read_text(encoding="utf-8")
+    assert digest_file(tmp_path / "models/bars-rec/model.onnx") == digest_file(tmp_path / "export/inference.onnx")
 
 
 def test_export_checks_an_imported_folder_again(
@@ -90,6 +107,8 @@ def test_export_checks_an_imported_folder_again(
     [
         (["none.onnx", "--task", "detection"], 4, "none.onnx: no such file"),
         (["text.onnx", "--task", "detection"], 4, "text.onnx: not an ONNX file"),
+        (["text.zip", "--task", "detection"], 4, "text.zip: no zip archive"),
+        (["frobnicate.tar", "--task", "detection"], 4, "frobnicate.tar/m.onnx: operator 'Frobnicate' of ai.onnx 17"),
         (["text.onnx", "--mean", "half"], 2, "not numbers between commas"),
         (["rapidocr", "--height", "48"], 2, "rapidocr: --height beside it"),
     ],
@@ -99,6 +118,9 @@ def test_a_refusal_is_one_line(
 ) -> None:
     """It names the file and the cause, and leaves nothing behind."""
     Path("text.onnx").write_text("not a model", encoding="utf-8")
+    Path("text.zip").write_text("no archive", encoding="utf-8")
+    save(HOSTILE["an operator nobody knows"][0], Path("hostile/m.onnx"))
+    shutil.make_archive("frobnicate", "tar", "hostile")
     with pytest.raises(SystemExit) as ended:
         main(["import", *arguments])
     assert ended.value.code == code

@@ -1,12 +1,14 @@
 """The command that takes in what was trained elsewhere: import."""
 
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ocr_ops.cli.options import FILE, FOLDER, POSITIVE, cli, json_option, print_rows
-from ocr_ops.core.errors import UsageError
+from ocr_ops.core.errors import OcrOpsError, UsageError
 from ocr_ops.core.spec import TASKS, Task
 from ocr_ops.core.workspace import Workspace, shown
 
@@ -52,14 +54,17 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
 def import_(source: str, samples: Path | None, out: Path, *, as_json: bool, **options: Any) -> None:
     r"""Take in a model that was trained elsewhere, once its contract holds on sample pages.
 
-    SOURCE is an ONNX file, or `rapidocr`: the pair that the installed package reads with. What results are model
-    folders that register, export, quantize, bench and release take like any other.
+    SOURCE is an ONNX file, an archive (.zip, .tar, .tar.gz) with one in it, or `rapidocr`: the pair that the installed
+    package reads with. What results are model folders that register, export, quantize, bench and release take like
+    any other.
 
     \b
     Example: ocr-ops import rapidocr
              ocr-ops import crnn.onnx --preset doctr --task recognition --charset vocab.txt
+             ocr-ops import PP-OCRv5_mobile_rec_onnx.tar
     """
     from ocr_ops.data.pages import read_pages
+    from ocr_ops.optimize.archive import is_archive
     from ocr_ops.optimize.foreign import rapidocr, settle
     from ocr_ops.release.chain import calibration_pages
 
@@ -69,6 +74,8 @@ def import_(source: str, samples: Path | None, out: Path, *, as_json: bool, **op
         if given:
             raise UsageError(RAPIDOCR, f"{given[0]} beside it", "its own settings", "name its ONNX file instead")
         models = rapidocr()
+    elif is_archive(Path(source)):
+        models = [_unpacked(Path(source), **options)]
     else:
         models = [_described(Path(source), **options)]
     pages = read_pages(samples) if samples else calibration_pages(workspace)
@@ -78,6 +85,22 @@ def import_(source: str, samples: Path | None, out: Path, *, as_json: bool, **op
         row = {"model": shown(folder), "bundle": shown(bundle.path), "digest": bundle.digest}
         rows.append(row | bundle.manifest.facts)
     print_rows(rows, as_json=as_json)
+
+
+def _unpacked(archive: Path, *, name: str | None, **options: Any) -> "Foreign":
+    """As `_described`, of the one ONNX file in an archive, whose name the model gets."""
+    from ocr_ops.optimize.archive import SUFFIXES, model_in
+    from ocr_ops.optimize.foreign import slug
+
+    stem = next(archive.name[: -len(suffix)] for suffix in SUFFIXES if archive.name.lower().endswith(suffix))
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            model = _described(model_in(archive, Path(scratch)), name=name or slug(stem), **options)
+        except OcrOpsError as error:  # people know the file by its place in the archive
+            subject = error.subject.replace(scratch, str(archive))
+            raise type(error)(subject, error.found, error.expected, error.remedy) from None
+        origin = f"`{model.source.name}` in `{archive.name}`"
+    return replace(model, source=archive, origin=origin)
 
 
 def _described(

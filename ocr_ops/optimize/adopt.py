@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -23,50 +22,20 @@ from ocr_ops.core.record import digest_bytes
 from ocr_ops.core.scores import edit_distance, normalise
 from ocr_ops.core.spec import ONNX_FILE, InputSpec, ModelSpec
 from ocr_ops.data.pages import PageSet
+from ocr_ops.optimize.shapes import check_classes, check_input, check_output
+from ocr_ops.optimize.vet import read_graph
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import page_images
 from ocr_ops.runtime.recognition import BUCKET, Recognizer, prepare_crop
 from ocr_ops.runtime.session import Session, padded, to_tensor
 
-MAX_BYTES = 1 << 30
-"""Of a graph with its weights. Protocol buffers end at two gigabytes, and a page should not wait for so much."""
 SAMPLE_PAGES = 3
 SAMPLE_LINES = 24
 SAMPLE_ALONE = 6
 LEAST_SANE = 0.5
 """Share of the samples' characters (or of their lines' places) below which the spec cannot be right."""
 
-_EXPORT = "export it again, with all its weights in the file"
 _SPEC = "correct the spec: mean, std, order, height, padding, charset"
-
-
-def read_graph(path: Path) -> bytes:
-    """An ONNX file's bytes; with weights kept beside it, those put in.
-
-    `BadInput` for what is no ONNX model, is too large, or wants weights from outside its own folder.
-    """
-    if not path.is_file():
-        raise BadInput(path, "no such file", "an ONNX model", "check the path")
-    if path.stat().st_size > MAX_BYTES:
-        raise _too_large(path, path.stat().st_size)
-    data = path.read_bytes()
-    try:
-        model = onnx.load_model_from_string(data)
-    except (DecodeError, ValueError):
-        raise BadInput(path, "not an ONNX file", "an ONNX model", _EXPORT) from None
-    if not model.graph.node or not model.opset_import:
-        raise BadInput(path, "no graph in it", "an ONNX model", _EXPORT)
-    outside = list(_external(path, model))
-    if not outside:
-        return data
-    size = sum(file.stat().st_size for file in set(outside))
-    if size > MAX_BYTES:
-        raise _too_large(path, size)
-    try:
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (OSError, ValueError, onnx.checker.ValidationError) as error:
-        raise BadInput(path, f"weights beside it: {str(error).splitlines()[0]}", "all of them", _EXPORT) from None
-    return bytes(model.SerializeToString())
 
 
 def adopt(folder: Path, out: Path, samples: PageSet, subject: Path | None = None) -> ModelBundle:
@@ -80,7 +49,9 @@ def adopt(folder: Path, out: Path, samples: PageSet, subject: Path | None = None
     spec = ModelSpec.read(folder)
     graph = read_graph(folder / ONNX_FILE)
     subject = subject or folder / ONNX_FILE
-    check_input(onnx.load_model_from_string(graph), spec, subject)
+    model = onnx.load_model_from_string(graph)
+    check_input(model, spec, subject)
+    check_output(model, spec, subject)
     manifest = manifest_of(spec, graph)
     with tempfile.TemporaryDirectory() as scratch:  # what has not passed never stands at `out`
         draft = ModelBundle.write(Path(scratch) / "draft", manifest, {GRAPH_FILE: graph})
@@ -110,38 +81,6 @@ def manifest_of(spec: ModelSpec, graph: bytes) -> Manifest:
         toolkit=__version__,
         files={},
     )
-
-
-def declared_input(model: onnx.ModelProto, subject: Path) -> tuple[int, int, int, int]:
-    """What a graph says of its one float32 input: (batch, channels, height, width), 0 where it is free."""
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
-    names = ", ".join(value.name for value in inputs)
-    if len(inputs) != 1 or len(model.graph.output) != 1:
-        found = f"inputs {names or 'none'}, {len(model.graph.output)} output(s)"
-        raise BadInput(subject, found, "one input and one output", "export it for inference, without targets")
-    tensor = inputs[0].type.tensor_type
-    kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-    if kind != "FLOAT" or len(tensor.shape.dim) != 4:
-        found = f"input {names}: {kind} of {len(tensor.shape.dim)} axes"
-        raise BadInput(subject, found, "float32 (N, C, H, W)", "export it with images as floats, channels first")
-    batch, channels, height, width = (max(axis.dim_value, 0) for axis in tensor.shape.dim)
-    return batch, channels, height, width
-
-
-def check_input(model: onnx.ModelProto, spec: ModelSpec, subject: Path) -> None:
-    """`BadInput` when a graph declares another input than its spec."""
-    batch, *found = declared_input(model, subject)
-    names = ("channels", "height", "width")
-    for name, graph, wanted in zip(
-        names, found, (spec.input.channels, spec.input.height, spec.input.width), strict=True
-    ):
-        if graph and graph != wanted:
-            raise BadInput(
-                subject, f"{name} {graph} in its input", f"{wanted or 'free'}, as the spec says", "correct one"
-            )
-    if batch and spec.task == "recognition":
-        raise BadInput(subject, f"batches of {batch}", "a free batch axis", "export it with a dynamic batch axis")
 
 
 def _detects(draft: ModelBundle, samples: PageSet, subject: Path) -> float:
@@ -202,14 +141,12 @@ def _fits(polygon: NDArray[np.float32], spec: InputSpec) -> bool:
 
 def _check_scores(session: Session, crop: NDArray[np.uint8], manifest: Manifest, subject: Path) -> None:
     """The output's classes, time steps and kind, of two crops side by side."""
-    spec, classes = manifest.input, len(manifest.charset) + 1
+    spec = manifest.input
     width = spec.width or -(-crop.shape[1] // spec.stride) * spec.stride
     scores = session.run(to_tensor([padded(crop, width, spec.height, spec)] * 2, spec))
     if scores.ndim != 3 or scores.shape[0] != 2:
         raise BadInput(subject, f"output {scores.shape}", "(N, T, classes)", "export it with the batch first")
-    if scores.shape[2] != classes:
-        found, expected = f"{scores.shape[2]} classes", f"{classes}: {len(manifest.charset)} characters and the blank"
-        raise BadInput(subject, found, expected, "give the charset it was trained with, in its order")
+    check_classes(scores.shape[2], manifest.charset, subject)
     if spec.padding == "edge" and (scores.shape[1] * spec.stride != width or BUCKET % spec.stride):
         found = f"{scores.shape[1]} time steps of {width} pixels"
         raise BadInput(subject, found, f"one every 1, 2, 4, 8, 16 or 32, not {spec.stride}", "correct the stride")
@@ -245,35 +182,6 @@ def _met(wanted: list[NDArray[np.float32]], boxes: list[NDArray[np.float32]]) ->
     """How many of `wanted` have their centre in one of `boxes`."""
     centres = [tuple(map(float, polygon.mean(axis=0))) for polygon in wanted]
     return sum(any(cv2.pointPolygonTest(box, centre, measureDist=False) >= 0 for box in boxes) for centre in centres)
-
-
-def _external(path: Path, model: onnx.ModelProto) -> Iterator[Path]:
-    """The files a graph keeps weights in, known to lie in its own folder."""
-    home = path.parent.resolve()
-    for tensor in _tensors(model.graph):
-        if tensor.data_location != onnx.TensorProto.EXTERNAL:
-            continue
-        place = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        file = (home / place).resolve()
-        if home not in file.parents:
-            raise BadInput(path, f"weights in {place!r}, outside its folder", "all beside it", _EXPORT)
-        if not file.is_file():
-            raise BadInput(path, f"weights in {place!r}, which is not there", "all beside it", _EXPORT)
-        yield file
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Every stored tensor: initializers and constants, of subgraphs too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)  # asking for an absent one gives an empty one
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _tensors(inner)
-
-
-def _too_large(path: Path, size: int) -> BadInput:
-    return BadInput(path, f"{size / 1e6:,.0f} MB", f"at most {MAX_BYTES / 1e6:,.0f} MB", "choose a smaller model")
 
 
 def _no_samples(samples: PageSet) -> BadInput:

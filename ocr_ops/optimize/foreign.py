@@ -19,7 +19,7 @@ from ocr_ops.core.errors import BadInput, BadRecord, CorruptBundle, UsageError
 from ocr_ops.core.record import digest_bytes, write_atomic
 from ocr_ops.core.spec import CARD_FILE, CHARSET_FILE, ONNX_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, Task
 from ocr_ops.data.pages import PageSet
-from ocr_ops.optimize.adopt import adopt, check_input, declared_input, kind_of, manifest_of, read_graph
+from ocr_ops.optimize.adopt import adopt, kind_of, manifest_of
 from ocr_ops.optimize.conventions import (
     INFERENCE_FILE,
     PRESETS,
@@ -29,6 +29,8 @@ from ocr_ops.optimize.conventions import (
     stored_characters,
     yaml_of,
 )
+from ocr_ops.optimize.shapes import check_input, declared_input
+from ocr_ops.optimize.vet import read_graph
 from ocr_ops.runtime.session import Session
 
 IDEOGRAPHIC_SPACE = "\N{IDEOGRAPHIC SPACE}"
@@ -84,7 +86,7 @@ def describe(
         raise UsageError(source, "its characters are told nowhere", "--charset FILE", "give its dictionary")
     parts = {"boxes": dict(told.boxes)} if task == "detection" else {"text": dict(told.text)}
     data = {
-        "name": name or re.sub(r"[^a-z0-9.-]+", "-", source.stem.lower()).strip("-."),
+        "name": name or slug(source.stem),
         "task": task,
         "licence": licence or ("Apache-2.0" if preset else "unstated"),
         "charset": _spelt(told.characters, source) if task == "recognition" else "",
@@ -93,6 +95,11 @@ def describe(
         **parts,
     }
     return Foreign(source, graph, _probed(ModelSpec.parse(data, source), graph, model, source), origin)
+
+
+def slug(stem: str) -> str:
+    """A file's name as a model's."""
+    return re.sub(r"[^a-z0-9.-]+", "-", stem.lower()).strip("-.")
 
 
 def _input(told: Conventions, task: Task, model: onnx.ModelProto, source: Path) -> dict[str, Any]:

@@ -1,4 +1,7 @@
+import logging
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -8,7 +11,7 @@ from ocr_ops.core.bundle import GRAPH_FILE, ModelBundle
 from ocr_ops.core.errors import CorruptBundle, OutsideSystem, UsageError
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
-from ocr_ops.runtime.session import PROVIDER_VARIABLE, Session, to_tensor
+from ocr_ops.runtime.session import PROVIDER_VARIABLE, PROVIDERS, Session, failure, offered, to_tensor
 
 
 def test_a_session_runs_on_the_cpu(tiny_release: Release) -> None:
@@ -43,18 +46,110 @@ def test_numbers_that_are_none_do_not_pass(tiny_release: Release) -> None:
         Session(tiny_release.recognition).run(np.full((1, 1, 32, 64), np.nan, np.float32))
 
 
-@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there is a GPU build")
-def test_a_gpu_that_is_not_there_is_no_cpu(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for CUDA without it is an error, never a silent fall-back."""
-    monkeypatch.setenv(PROVIDER_VARIABLE, "cuda")
-    with pytest.raises(OutsideSystem):
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """What was found of the providers is forgotten, before and after."""
+    offered.cache_clear()
+    failure.cache_clear()
+    yield
+    offered.cache_clear()
+    failure.cache_clear()
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS.keys() - {"cpu"}))
+def test_a_named_provider_that_is_not_there_is_no_cpu(
+    name: str, tiny_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asking for one by name is never answered by another, whether the variable or the caller asks."""
+    if not failure(name):
+        pytest.skip(f"{name} works here")
+    with pytest.raises(OutsideSystem, match=PROVIDERS[name]):
+        Session(tiny_release.detection, 1, name)
+    monkeypatch.setenv(PROVIDER_VARIABLE, name)
+    with pytest.raises(OutsideSystem, match=PROVIDERS[name]):
         Session(tiny_release.detection)
 
 
-def test_an_unknown_provider_is_a_mistake(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable has two values."""
+def test_the_callers_word_goes_before_the_variable(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROVIDER_VARIABLE, "abacus")
-    with pytest.raises(UsageError, match="cpu or cuda"):
+    assert Session(tiny_release.detection, 1, "cpu").provider == PROVIDERS["cpu"]
+
+
+def test_auto_takes_the_best_that_works(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is what no variable at all says, too."""
+    best = PROVIDERS[offered()[0]]
+    monkeypatch.delenv(PROVIDER_VARIABLE, raising=False)
+    assert Session(tiny_release.detection, 1).provider == best
+    assert Session(tiny_release.detection, 1, "auto").provider == best
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_build_that_lists_what_is_not_there_falls_back_aloud(
+    tiny_release: Release, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As onnxruntime-gpu does without a GPU: it lists CUDA, and runs on the CPU. One line, however many sessions."""
+    if not failure("cuda"):
+        pytest.skip("cuda works here")
+    failure.cache_clear()
+    real = onnxruntime.InferenceSession
+
+    def without_gpu(graph: bytes, settings: Any, *, providers: list[Any], **others: Any) -> Any:
+        listed = [
+            provider for provider in providers if provider in ("CPUExecutionProvider", ("CPUExecutionProvider", {}))
+        ]
+        return real(graph, settings, providers=listed or ["CPUExecutionProvider"], **others)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", without_gpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
+    with caplog.at_level(logging.INFO):
+        for bundle in (tiny_release.detection, tiny_release.recognition):
+            assert Session(bundle, 1, "auto").provider == "CPUExecutionProvider"
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("provider cuda does not work here (CPUExecutionProvider took its place")
+    assert line.endswith("falling back to cpu")
+    with pytest.raises(OutsideSystem, match="took its place"):
+        Session(tiny_release.detection, 1, "cuda")
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_provider_that_does_not_take_the_graph_gives_way_aloud(
+    tiny_release: Release, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It works, but not with this one: the next is taken, and a line says so; named, it is an error."""
+    if not failure("cuda"):
+        pytest.skip("cuda works here")
+    real = onnxruntime.InferenceSession
+
+    class Picky:
+        """Takes the smallest graph, and leaves any other to the CPU."""
+
+        def __init__(self, graph: bytes, settings: Any, *, providers: list[Any], **others: Any) -> None:
+            asked = providers[0] if isinstance(providers[0], str) else providers[0][0]
+            self.session = real(graph, settings, providers=["CPUExecutionProvider"], **others)
+            self.taken = asked if len(graph) < 100 else "CPUExecutionProvider"
+
+        def get_providers(self) -> list[str]:
+            return [self.taken]
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.session, name)
+
+    failure.cache_clear()
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Picky)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
+    with caplog.at_level(logging.INFO):
+        assert Session(tiny_release.detection, 1, "auto").provider == "CPUExecutionProvider"
+    assert [record.message for record in caplog.records] == [
+        "detection: CUDAExecutionProvider does not take it; on to the next"
+    ]
+    with pytest.raises(OutsideSystem, match="CPUExecutionProvider took its place"):
+        Session(tiny_release.detection, 1, "cuda")
+
+
+def test_an_unknown_provider_is_a_mistake(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line lists what the variable may say."""
+    monkeypatch.setenv(PROVIDER_VARIABLE, "abacus")
+    with pytest.raises(UsageError, match="auto, cpu, cuda, tensorrt, openvino"):
         Session(tiny_release.detection)
 
 
