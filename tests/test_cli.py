@@ -1,6 +1,7 @@
 """Commands print their artefact, and turn every bad input into one line and an exit code."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,11 @@ import click
 import cv2
 import pytest
 
+from ocr_ops.bench.run import Run as Record
 from ocr_ops.cli import cli, main
+from ocr_ops.core.record import short
 from ocr_ops.core.release import Release
+from ocr_ops.core.report import Report
 from ocr_ops.data.lines import held_out
 from ocr_ops.data.pages import LabelledPage, Region, write_index
 from tests.tiny import LINE, draw
@@ -56,6 +60,7 @@ def test_every_command_helps_with_an_example(run: Run, name: str) -> None:
     assert code == 0
     assert f"ocr-ops {name}" in out
     assert "Example" in out
+    assert "\\b" not in out
 
 
 def test_the_stages_are_commands() -> None:
@@ -206,14 +211,47 @@ def labelled(page: Path) -> Path:
     return page.parent
 
 
-def test_bench_compares_with_peers(run: Run, champion: Path, labelled: Path) -> None:
-    """A row a system; samples are kept, and no evidence is touched."""
-    code, out, err = run("bench", "--data", labelled, "--peers", "cmd:sh -c 'echo cc' {image}", "--json")
+def test_bench_compares_with_peers(run: Run, champion: Path, labelled: Path, tmp_path: Path) -> None:
+    """A row a cell, the record and the report beside it; no evidence is touched, and two runs can be held together."""
+    arguments = ("bench", "--data", labelled, "--peers", "cmd:sh -c 'echo cc' {image}", "--seed", 5)
+    code, out, err = run(*arguments, "--out", tmp_path / "first", "--json")
     ours, peer = map(json.loads, out.splitlines())
     assert code == 0, err
     assert (ours["word_f1"], ours["verdict"]) == (1, "PASS")
     assert (peer["word_f1"], peer["verdict"]) == (0.5, None)
-    assert [file.name[:8] for file in (champion.parent / "reports").iterdir()] == ["compare-"]
+    assert ours["cpu_ratio.sh -c 'echo cc' {image}"] > 0
+    assert sorted(file.name for file in (tmp_path / "first").iterdir()) == ["report.html", "report.md", "run.json"]
+    found = Record.from_file(tmp_path / "first" / "run.json")
+    assert shlex.split(found.command)[1:] == [str(argument) for argument in arguments]
+    assert not (champion.parent / "reports").exists()
+
+    code, out, err = run(*arguments, "--batch", "1,8", "--threads", 1, "--no-mlflow")
+    assert code == 0, err
+    assert out.splitlines()[0].startswith("cell ")
+    (second,) = (champion.parent / "reports").iterdir()
+    code, out, err = run("bench", "diff", tmp_path / "first", second / "run.json")
+    assert (code, len(out.splitlines())) == (0, 3), err
+    code, out, _ = run("bench", "diff", tmp_path / "first", second, "--json")
+    assert (code, len(json.loads(out)["sentences"])) == (0, 3)
+    assert run("bench", "diff", "--help")[1].startswith("Usage: ocr-ops bench diff")
+
+
+def test_bench_on_a_provider_nobody_knows(run: Run, champion: Path, labelled: Path) -> None:
+    """The cell's own error, from its own process."""
+    code, out, err = run("bench", "--data", labelled, "--providers", "abacus", "--no-mlflow")
+    assert (code, out) == (2, "")
+    assert "abacus" in err
+
+
+def test_bench_keeps_what_it_finds_of_a_release_as_evidence(run: Run, champion: Path, labelled: Path) -> None:
+    """For the chain, which then need not measure it again."""
+    code, out, err = run("bench", "--data", labelled, "--no-mlflow", "--json")
+    assert code == 0, err
+    digest = Release.open(champion).digest
+    (kept,) = (champion.parent / "reports").glob(f"bench-{short(digest)}-*.json")
+    report = Report.from_file(kept)
+    assert report.metrics["word_f1"] == json.loads(out)["word_f1"] == 1
+    assert (report.subject, report.verdict) == (digest, "PASS")
 
 
 @pytest.mark.parametrize(
@@ -222,6 +260,10 @@ def test_bench_compares_with_peers(run: Run, champion: Path, labelled: Path) -> 
         (["--peers", "tesseract,easyocr"], 2, "'easyocr'"),
         (["--lines", "crops", "--curves"], 2, "line crops alone"),
         (["--lines", "crops"], 4, "crops"),
+        (["--threads", "1,0"], 2, "'--threads'"),
+        (["--threads", "99999"], 2, "the cores here"),
+        (["diff", "a"], 2, "AFTER"),
+        (["diff", "a", "b"], 4, "no such file"),
     ],
 )
 def test_bench_says_what_it_cannot_do(run: Run, champion: Path, arguments: list[str], code: int, found: str) -> None:
@@ -242,8 +284,8 @@ def test_bench_reads_lines_that_training_keeps_off(run: Run, champion: Path, tmp
         cv2.imwrite(str(folder / f"{name}_0.png"), draw(("abc",))[32 : 32 + LINE, 28:128])
     (folder / "labels.tsv").write_text(f"{kept}_0.png\tabc\n{trained}_0.png\tcab\n")
 
-    code, out, _ = run("bench", "--lines", folder, "--held-out", "--json")
+    code, out, _ = run("bench", "--lines", folder, "--held-out", "--no-mlflow", "--json")
     assert (code, json.loads(out)["lines"], json.loads(out)["cer"]) == (0, 1, 0)
-    code, out, err = run("bench", champion / "recognition", "--lines", folder, "--json")
+    code, out, err = run("bench", champion / "recognition", "--lines", folder, "--no-mlflow", "--json")
     assert (code, json.loads(out)["lines"]) == (1, 2)
     assert "accuracy" in err

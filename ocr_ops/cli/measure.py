@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from ocr_ops.cli.options import FOLDER, cli, data_option, json_option, policy_option, print_rows, report_row
+from ocr_ops.cli.options import (
+    FOLDER,
+    Command,
+    cli,
+    data_option,
+    json_option,
+    policy_option,
+    print_rows,
+    report_row,
+)
 from ocr_ops.cli.publishing import PAGE_FILE, RUN_FILE, log, publish
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, UsageError
@@ -33,7 +42,7 @@ UNTOLD = ("pages", "lines", "word_precision", "word_recall", "precision", "recal
 """Metrics that are in the record and with --json, but not in the table people read."""
 
 
-class _Bench(click.Command):
+class _Bench(Command):
     """The measuring command, with `diff` before any subject as a command of its own."""
 
     def make_context(
@@ -280,7 +289,7 @@ def _curves(plans: "Sequence[Plan]", pages: "PageSet", out: Path, *, as_json: bo
         require_pass("curves", [fall.check for fall in found.falls])
 
 
-@click.command("diff")
+@click.command("diff", cls=Command)
 @click.argument("before", type=click.Path(path_type=Path))
 @click.argument("after", type=click.Path(path_type=Path))
 @json_option

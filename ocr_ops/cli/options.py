@@ -41,7 +41,22 @@ def reason_option(command: F) -> F:
     return click.option("--reason", default="unstated", show_default=True, help="Why; kept in the ledger.")(command)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Command(click.Command):
+    """Its help is a raw docstring, in which click's mark for lines that stay as they are is two characters."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.help = (self.help or "").replace(r"\b", "\b")
+
+
+class Group(Command, click.Group):
+    """Commands, and groups of them, whose examples keep their lines."""
+
+    command_class = Command
+    group_class = type
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="ocr-ops")
 def cli() -> None:
     r"""Take OCR models from training output to a promoted, monitored service.

@@ -1,4 +1,4 @@
-"""The commands that make and move releases: release, package, promote, rollback, pull, history, rules."""
+"""The commands that make and move releases: release, package, attest, promote, rollback, pull, history, rules."""
 
 import os
 import sys
@@ -95,6 +95,43 @@ def package(detection: Path | None, recognition: Path | None, *, as_json: bool) 
     packed = build(made, workspace)
     row = {"release": str(made.path), "digest": made.digest, "bento": packed.tag, "version": version.version}
     print_rows([row], as_json=as_json)
+
+
+@cli.command()
+@click.argument("release_dir", metavar="[RELEASE]", type=FOLDER, required=False)
+@data_option
+@policy_option
+@json_option
+def attest(release_dir: Path | None, data: Path | None, policy_file: Path | None, *, as_json: bool) -> None:
+    r"""Measure a release on this machine too, and have it say that it was admitted here: CPU instructions, provider.
+
+    Without RELEASE, the champion. A service warns where its release was never admitted; OCR_OPS_UNATTESTED=refuse
+    keeps it from starting there. A Bento carries what was known when it was packaged.
+
+    \b
+    Example: ocr-ops pull && ocr-ops attest
+    """
+    from ocr_ops.core.release import Release
+    from ocr_ops.data.pages import read_pages
+    from ocr_ops.registry import Registry
+    from ocr_ops.release.attest import attest as measured
+    from ocr_ops.release.chain import bench_pages
+
+    workspace = Workspace.current()
+    made = Release.open(release_dir or workspace.champion)
+    pages = read_pages(data) if data else bench_pages(workspace)
+    known = measured(made, pages, Policy.read(policy_file), workspace, Registry.open(workspace))
+    rows = [
+        {
+            "release": short(known.release),
+            "task": one.task,
+            "place": str(one.place),
+            "cpu": one.cpu,
+            "measured": one.created,
+        }
+        for one in known.attestations
+    ]
+    print_rows(rows, as_json=as_json)
 
 
 @cli.command()
