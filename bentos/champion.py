@@ -1,5 +1,6 @@
 """The release these services serve: the one a Bento carries, or a clone's champion."""
 
+import logging
 import os
 import socket
 import sys
@@ -8,27 +9,74 @@ from typing import NoReturn
 
 import click
 
-from ocr_ops.core.errors import OcrOpsError, PortOccupied, UsageError
-from ocr_ops.core.release import Release
+from ocr_ops.core.attestation import Place
+from ocr_ops.core.errors import NotProven, OcrOpsError, PortOccupied, UsageError
+from ocr_ops.core.record import short
+from ocr_ops.core.release import RELEASE_FILE, Release, ReleaseManifest
+from ocr_ops.core.serving import ServingSettings
+from ocr_ops.core.spec import Task
 from ocr_ops.core.workspace import Workspace
+from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import cpu_share
+from ocr_ops.runtime.session import Session, name_of
+
+UNATTESTED = "OCR_OPS_UNATTESTED"
+"""`warn` (unless set) or `refuse`: whether to serve where the release was never admitted."""
+
+log = logging.getLogger("bentoml.ocr_ops")
 
 _SOURCE = Path(__file__).resolve().parent.parent
 
 
 def open_champion() -> Release:
     """Opens and verifies it; errors as `Release.open`."""
-    # A Bento is a promise: it serves what it carries, wherever it is started and whatever OCR_OPS_HOME says.
-    carried = (_SOURCE.parent / "bento.yaml").is_file()
-    return Release.open((Workspace(_SOURCE / ".ocr-ops") if carried else Workspace.current()).champion)
+    return Release.open(_workspace().champion)
+
+
+def serving() -> ServingSettings:
+    """How it is served, which decorators ask at import; a wrong file ends the process with one line."""
+    workspace = _workspace()
+    try:
+        release = ReleaseManifest.from_file(workspace.champion / RELEASE_FILE).digest
+    except OcrOpsError:
+        return ServingSettings()  # there is nothing to serve, as `require_champion` says
+    try:
+        return ServingSettings.read(workspace, release)
+    except OcrOpsError as error:
+        _end(error)
 
 
 def require_champion() -> None:
-    """Ends the process with one line when there is nothing to serve, before any worker starts."""
+    """Ends the process with one line when there is nothing to serve, or not so, before any worker starts."""
     try:
-        open_champion()
+        serving().tuned(open_champion())
     except OcrOpsError as error:
         _end(error)
+
+
+def require_attested() -> None:
+    """Ends the process with one line where the release may not serve unattested, before any worker starts."""
+    if choice(UNATTESTED, "warn", "refuse") == "warn":
+        return
+    try:
+        release = open_champion()
+        for bundle in (release.detection, release.recognition):
+            # Only a session knows its provider: the best one on offer need not take the graph.
+            place = Place.here(name_of(Session(bundle, threads=1).provider))
+            if not release.attested_at(bundle.manifest.task, place):
+                raise _unattested(release, bundle.manifest.task, place)
+    except OcrOpsError as error:
+        _end(error)
+
+
+def attested(release: Release, task: Task, provider: str) -> bool:
+    """Whether the release was admitted on this CPU's instructions and provider; if not, log and metric say so."""
+    place = Place.here(name_of(provider))
+    known = release.attested_at(task, place)
+    telemetry.model_attested(task, provider, attested=known)
+    if not known:
+        log.warning("unattested: %s", _unattested(release, task, place))
+    return known
 
 
 def require_port() -> None:
@@ -47,9 +95,9 @@ def require_port() -> None:
             _end(PortOccupied(f"{host}:{port}", found, "a free address", "stop what listens there, or pass --port"))
 
 
-def model_threads() -> int:
-    """Threads for each of the two models: half the CPU share, since both run at once under load."""
-    return max(1, int(cpu_share() / 2))
+def model_threads(settings: ServingSettings, workers: int) -> int:
+    """Threads for a model in each of its `workers`: half the CPU share for all, since both models run at once."""
+    return settings.threads or max(1, int(cpu_share() / 2 / workers))
 
 
 def setting(name: str, default: int) -> int:
@@ -62,10 +110,31 @@ def setting(name: str, default: int) -> int:
 
 def switch(name: str) -> bool:
     """A switch from the environment, on unless it is `off`; anything else ends the process with one line."""
-    value = os.environ.get(name, "on")
-    if value not in ("on", "off"):
-        _end(UsageError(name, repr(value), "on or off", "correct the variable"))
-    return value == "on"
+    return choice(name, "on", "off") == "on"
+
+
+def choice(name: str, default: str, other: str) -> str:
+    """One of two words from the environment; anything else ends the process with one line."""
+    value = os.environ.get(name, default)
+    if value not in (default, other):
+        _end(UsageError(name, repr(value), f"{default} or {other}", "correct the variable"))
+    return value
+
+
+def _workspace() -> Workspace:
+    # A Bento is a promise: it serves what it carries, wherever it is started and whatever OCR_OPS_HOME says.
+    carried = (_SOURCE.parent / "bento.yaml").is_file()
+    return Workspace(_SOURCE / ".ocr-ops") if carried else Workspace.current()
+
+
+def _unattested(release: Release, task: Task, place: Place) -> NotProven:
+    known = "; ".join(str(one.place) for one in release.attested.attestations if one.task == task) or "nowhere yet"
+    return NotProven(
+        f"{task} of release {short(release.digest)}",
+        f"never admitted on {place}",
+        f"one of the places it was: {known}",
+        f"run `ocr-ops attest` on this machine; {UNATTESTED}=warn serves all the same, refuse does not",
+    )
 
 
 def _end(error: OcrOpsError) -> NoReturn:

@@ -15,11 +15,11 @@ from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 from starlette.responses import Response
 
-from bentos.champion import open_champion, require_champion, require_port, setting, switch
+from bentos.champion import open_champion, require_attested, require_champion, require_port, serving, setting, switch
 from bentos.detection import Detection
 from bentos.edge import Document, Upload, edged, problem
 from bentos.hop import calls
-from bentos.recognition import MAX_BATCH, Recognition
+from bentos.recognition import Recognition
 from ocr_ops.core.errors import OcrOpsError, OutsideSystem, UnreadableDocument
 from ocr_ops.core.reading import Page, Reading
 from ocr_ops.core.spec import TASKS
@@ -32,8 +32,9 @@ from ocr_ops.runtime.pipeline import read_page
 log = logging.getLogger("bentoml.ocr_ops")
 T = TypeVar("T")
 
+SETTINGS = serving()
 MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
-"""Documents. Those beyond are turned away before they are received."""
+"""Documents of each gateway worker. Those beyond are turned away before they are received."""
 DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
 ORIENT = switch("OCR_OPS_ORIENTATION")
@@ -55,7 +56,8 @@ class _Hops:
         return np.asarray(found, np.float32)
 
     async def recognize(self, crops: Sequence[NDArray[np.uint8]]) -> list[Decoded]:
-        chunks = [crops[start : start + MAX_BATCH] for start in range(0, len(crops), MAX_BATCH)]
+        size = SETTINGS.max_batch_size
+        chunks = [crops[start : start + size] for start in range(0, len(crops), size)]
         texts = await asyncio.gather(*(self.models["recognition"].recognize(crops=chunk) for chunk in chunks))
         return [text for chunk in texts for text in chunk]
 
@@ -66,14 +68,19 @@ class _Hops:
 
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
 @edged
-@bentoml.service(traffic={"timeout": 600}, metrics={"enabled": False, "namespace": "bentoml_service"})
+@bentoml.service(
+    traffic={"timeout": 600},
+    workers=SETTINGS.gateway_workers,
+    metrics={"enabled": False, "namespace": "bentoml_service"},
+)
 class Gateway:
     detection = bentoml.depends(Detection)
     recognition = bentoml.depends(Recognition)
 
     def __init__(self) -> None:
         self.release = open_champion()
-        self.inputs = (self.release.detection.manifest.input, self.release.recognition.manifest.input)
+        tuned = SETTINGS.tuned(self.release)
+        self.inputs = (tuned.detection.manifest.input, tuned.recognition.manifest.input)
         self.limits = LIMITS
         self.documents = 0
         self.last_ready = time.monotonic()
@@ -89,6 +96,7 @@ class Gateway:
     def check() -> None:
         """Before any worker starts."""
         require_champion()
+        require_attested()
         require_port()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)
@@ -143,7 +151,14 @@ class Gateway:
         ready = all(models[task].get("digest") == getattr(self.release.manifest, task) for task in TASKS)
         if ready:
             self.last_ready = time.monotonic()
-        state = {"ready": ready, "release": self.release.digest, "models": models}
+        attested = all(models[task].get("attested") for task in TASKS)
+        state = {
+            "ready": ready,
+            "release": self.release.digest,
+            "attested": attested,
+            "serving": SETTINGS.digest,
+            "models": models,
+        }
         return 200 if ready else 503, state
 
     async def liveness(self) -> tuple[int, dict[str, Any]]:
@@ -152,7 +167,7 @@ class Gateway:
         away = time.monotonic() - self.last_ready
         return 200 if away < DEAD_SECONDS else 503, {"alive": away < DEAD_SECONDS}
 
-    async def _loaded(self, task: str) -> dict[str, str]:
+    async def _loaded(self, task: str) -> dict[str, str | bool]:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 return dict(await self.hops.models[task].loaded())

@@ -25,8 +25,15 @@ MODELS = ("models/detection-tiny", "models/recognition-tiny")
 POLICY = """
 min_word_f1 = 0.3
 [variant]
-max_accuracy_drop = 0.05
+max_cer_increase = 0.05
+max_hmean_drop = 0.05
 min_speedup = 0.01
+[variant.slice]
+max_cer_increase = 0.1
+max_hmean_drop = 0.1
+min_speedup = 0.01
+min_boxes = 100
+min_pages = 2
 [load]
 users = 2
 seconds = 3
@@ -114,7 +121,7 @@ def test_every_stage_ran_and_passed(shop: Shop) -> None:
     }
     rows = [row for group in stages.values() for row in group]
     assert all(row["artefact"] and row["digest"].startswith("sha256:") for row in rows)
-    assert {row["verdict"] for row in rows} <= {"done", "PASS", "PASSED", "FAIL"}
+    assert {row["verdict"] for row in rows} <= {"done", "PASS", "PASSED", "FAIL", "INCONCLUSIVE"}
     assert {row["verdict"] for name in ("export", "choose", "gate", "receipt") for row in stages[name]} <= {
         "PASS",
         "PASSED",

@@ -18,6 +18,8 @@ MODEL_INFO = "ocr_model_info"
 """Gauge, always 1. Labels: task, model, precision, digest, provider."""
 RELEASE_INFO = "ocr_release_info"
 """Gauge, always 1. Labels: digest."""
+MODEL_ATTESTED = "ocr_model_attested"
+"""Gauge: 1 where the release was admitted on this CPU's instructions and provider, else 0. Labels: task, provider."""
 IN_FLIGHT = "ocr_requests_in_flight"
 """Gauge: documents being read now."""
 

@@ -1,15 +1,17 @@
 """Release: the pair of bundles that serve together. What is load-tested, promoted and rolled back."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from ocr_ops import __version__
+from ocr_ops.core.attestation import ATTESTED_FILE, Attestation, Attestations, Place
 from ocr_ops.core.bundle import Digest, ModelBundle
 from ocr_ops.core.errors import BadInput, CorruptBundle, UnknownModel
 from ocr_ops.core.record import Record
-from ocr_ops.core.spec import TASKS
+from ocr_ops.core.spec import TASKS, Task
 
 RELEASE_FILE = "release.json"
 
@@ -24,16 +26,28 @@ class ReleaseManifest(Record):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An opened release folder: `release.json`, `detection/`, `recognition/`, all verified."""
+    """An opened release folder: `release.json`, `detection/`, `recognition/`, all verified, and who attests to it."""
 
     path: Path
     manifest: ReleaseManifest
     detection: ModelBundle
     recognition: ModelBundle
+    attested: Attestations
 
     @property
     def digest(self) -> str:
         return self.manifest.digest
+
+    def attested_at(self, task: Task, place: Place) -> bool:
+        """Whether its bundle for the task was admitted with this very arithmetic."""
+        return any((one.task, one.place) == (task, place) for one in self.attested.attestations)
+
+    def attest(self, more: Iterable[Attestation]) -> "Release":
+        """The release with further attestations, which its folder keeps."""
+        found = self.attested.joined(more)
+        if found != self.attested:
+            found.save(self.path / ATTESTED_FILE)
+        return Release.open(self.path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -51,7 +65,9 @@ class Release:
                 raise CorruptBundle(
                     bundle.path, bundle.digest, f"{expected} ({task})", "make or fetch the release again"
                 )
-        return cls(path, manifest, bundles["detection"], bundles["recognition"])
+        return cls(
+            path, manifest, bundles["detection"], bundles["recognition"], Attestations.beside(path, manifest.digest)
+        )
 
     @classmethod
     def write(cls, path: Path, detection: ModelBundle, recognition: ModelBundle) -> Self:

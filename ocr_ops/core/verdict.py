@@ -6,6 +6,7 @@ from typing import Literal
 
 from ocr_ops.core.errors import ExitCode, GateFailed, NotProven
 from ocr_ops.core.record import Value
+from ocr_ops.core.spec import later
 
 
 class Verdict(StrEnum):
@@ -34,18 +35,29 @@ class Check(Value):
 
     name: str
     found: float | None
+    """Of a figure with an interval, the end of it that is worse."""
     comparison: Literal["<=", ">="]
     limit: float
+    figure: float | None = later(None)
+    """What was measured, where `found` is an end of its interval."""
+    best: float | None = later(None)
+    """The interval's better end: as long as that one would pass, nothing is proven either way."""
 
     @property
     def verdict(self) -> Verdict:
         if self.found is None:
             return Verdict.INVALID
-        met = self.found <= self.limit if self.comparison == "<=" else self.found >= self.limit
-        return Verdict.PASS if met else Verdict.FAIL
+        if self._meets(self.found):
+            return Verdict.PASS
+        return Verdict.FAIL if self.best is None or not self._meets(self.best) else Verdict.INCONCLUSIVE
+
+    def _meets(self, value: float) -> bool:
+        return value <= self.limit if self.comparison == "<=" else value >= self.limit
 
     def __str__(self) -> str:
         found = "not measured" if self.found is None else f"{self.found:.4g}"
+        if self.figure is not None:
+            found = f"{self.figure:.4g}, at worst {found},"
         return f"{self.name} {found} {self.comparison} {self.limit:.4g}: {self.verdict}"
 
 

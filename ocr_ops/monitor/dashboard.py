@@ -109,11 +109,19 @@ def panels(slo: SloFile) -> dict[str, tuple[PanelSpec, ...]]:
         "What is served": (
             PanelSpec("Release", "none", (("", f"count by (digest) ({metrics.RELEASE_INFO})"),), kind="table", width=8),
             PanelSpec(
+                "Admitted on this CPU and provider",
+                "none",
+                (("{{task}}", f"min by (task) ({metrics.MODEL_ATTESTED})"),),
+                kind="stat",
+                width=4,
+                alarm=((None, "red"), (1.0, "green")),
+            ),
+            PanelSpec(
                 "Models",
                 "none",
                 (("", f"count by (task, model, precision, provider, digest) ({metrics.MODEL_INFO})"),),
                 kind="table",
-                width=16,
+                width=12,
             ),
         ),
     }

@@ -202,6 +202,13 @@ def health_alerts(slo: SloFile) -> tuple[Alert, ...]:
             "ticket",
             "Services run different models for one task.",
         ),
+        alert(
+            "OcrUnattested",
+            f"min by (task, provider) ({metrics.MODEL_ATTESTED}) == 0",
+            "15m",
+            "ticket",
+            "A model runs on an instruction set or provider that it was never admitted on.",
+        ),
         *(
             alert(
                 "OcrUnmeasured",

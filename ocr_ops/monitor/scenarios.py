@@ -120,6 +120,9 @@ def _health_scenarios(slo: SloFile) -> list[Scenario]:
     def model(digest: str) -> str:
         return f'{metrics.MODEL_INFO}{{task="detection",digest="{digest}"}}'
 
+    def attested(task: str, instance: str) -> str:
+        return f'{metrics.MODEL_ATTESTED}{{task="{task}",provider="cpu",instance="{instance}"}}'
+
     def scene(
         name: str, title: str, series: Mapping[str, str], *, fires: bool, slo: str | None = None, **labels: str
     ) -> Scenario:
@@ -154,6 +157,16 @@ def _health_scenarios(slo: SloFile) -> list[Scenario]:
         ),
         scene("OcrModelMismatch", "two", {model("x"): "1x190", model("y"): "1x190"}, fires=True, task="detection"),
         scene("OcrModelMismatch", "one", {model("x"): "1x190"}, fires=False),
+        scene(
+            "OcrUnattested",
+            "one of two machines",
+            {attested("detection", "a"): "1x190", attested("detection", "b"): "0x190"},
+            fires=True,
+            task="detection",
+            provider="cpu",
+        ),
+        scene("OcrUnattested", "all are", {attested("detection", "a"): "1x190"}, fires=False),
+        scene("OcrUnattested", "mended", {attested("recognition", "a"): "0x90 1x100"}, fires=False),
         scene("OcrUnmeasured", "no durations", answered | read, fires=True, slo="latency"),
         scene("OcrUnmeasured", "no confidences", answered | measured, fires=True, slo="confidence"),
         scene("OcrUnmeasured", "all measured", answered | measured | read, fires=False, slo="latency"),

@@ -11,32 +11,38 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocr_ops import __version__
-from ocr_ops.bench.suite import bench_lines, bench_release, bench_variants, choose
-from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.bench.run import Run
+from ocr_ops.bench.suite import bench_release, whole_report
+from ocr_ops.bench.variants import bench_variants, choose, refusals
+from ocr_ops.core.attestation import Attestation, Place
+from ocr_ops.core.bundle import ModelBundle, Precision, Quantization
 from ocr_ops.core.errors import BadInput, NotProven, OcrOpsError, UnknownModel
 from ocr_ops.core.policy import Policy
 from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import Environment, Report
+from ocr_ops.core.serving import ServingSettings
 from ocr_ops.core.spec import ONNX_FILE, TASKS, ModelSpec, Task, output_of
 from ocr_ops.core.verdict import Verdict, require_pass
 from ocr_ops.core.workspace import Workspace, shown
 from ocr_ops.data.documents import load_documents, rendered_pages
-from ocr_ops.data.lines import LineSet
 from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.monitor.generate import generate
 from ocr_ops.monitor.slo import SloFile
 from ocr_ops.optimize.adopt import adopt
-from ocr_ops.optimize.quantize import quantize
+from ocr_ops.optimize.calibration import Material
+from ocr_ops.optimize.quantize import STATIC, quantize
 from ocr_ops.registry import ModelVersion, Registry
-from ocr_ops.release.gate import documents_digest, gate
+from ocr_ops.release.gate import documents_digest, gate, load_name
 from ocr_ops.release.package import Package, package
 from ocr_ops.release.promote import MODEL, promote
 from ocr_ops.release.server import serve
 from ocr_ops.release.signing import issue_receipt
+from ocr_ops.runtime.session import preferred
 
 CALIBRATION_PAGES, CALIBRATION_SEED = 16, 7
 BENCH_PAGES, BENCH_SEED = 24, 11
+PARITY_PAGES, PARITY_SEED = 4, 13
 """Pages that calibrate never judge: other seeds, other pages."""
 
 
@@ -88,6 +94,8 @@ def release(models: Sequence[Path], workspace: Workspace, policy: Policy, data: 
         found, reused = benchmarked(variants, judged, policy, workspace)
         for bundle, report in zip(variants, found, strict=True):
             registry.log_bundle(versions[task], bundle, report)
+            if why := refusals(report):
+                say(f"not admitted: {report.name}: {'; '.join(why)}")
             yield clock.stage("bench", report.name, report.digest, report.verdict, reused=reused)
         chosen[task], report = choose(variants, found)
         yield clock.stage("choose", report.name, chosen[task].digest, report.verdict)
@@ -144,7 +152,8 @@ def bench_pages(workspace: Workspace) -> PageSet:
 def exported(folder: Path, workspace: Workspace, samples: PageSet | None = None) -> tuple[ModelBundle, bool]:
     """The float bundle of a training output or an imported model, and whether it was there already.
 
-    `samples`: what an imported model's contract is held against; the calibration pages without it.
+    `samples`: what an imported model's contract is held against (the calibration pages without it), or pages on which
+    the graph has to read as PyTorch does (a few rendered ones without it).
     """
     spec = ModelSpec.read(folder)
     weights = output_of(folder)
@@ -160,18 +169,33 @@ def exported(folder: Path, workspace: Workspace, samples: PageSet | None = None)
         return adopt(folder, out, samples or calibration_pages(workspace)), False
     from ocr_ops.train.export import export  # noqa: PLC0415 - torch takes seconds, and only this stage needs it
 
-    return export(folder, out), False
+    return export(folder, out, samples or rendered_pages(workspace, PARITY_PAGES, PARITY_SEED)), False
 
 
-def quantized(parent: ModelBundle, pages: PageSet, workspace: Workspace) -> tuple[ModelBundle, bool]:
-    """The INT8 variant of a float bundle, and whether it was there already."""
-    out = workspace.bundles / f"{parent.manifest.model}-int8"
+def quantized(
+    parent: ModelBundle,
+    material: Material | None,
+    workspace: Workspace,
+    recipe: Quantization = STATIC,
+    precision: Precision = "int8",
+) -> tuple[ModelBundle, bool]:
+    """A variant of a float bundle, and whether it was there already; its buckets, once proven, stay."""
+    wanted = parent.manifest.model_copy(
+        update={
+            "precision": precision,
+            "parent": parent.digest,
+            "dataset": material.digest if material and recipe.method == "static" else None,
+            "recipe": None if recipe == STATIC else recipe,
+        }
+    )
+    out = workspace.bundles / f"{wanted.model}-{wanted.variant}"
     kept = _kept(out)
     if kept is not None:
-        manifest = kept.manifest
-        if (manifest.parent, manifest.dataset, manifest.toolkit) == (parent.digest, pages.digest, __version__):
+        found = kept.manifest
+        same = (wanted.parent, wanted.dataset, wanted.recipe, wanted.precision, __version__)
+        if (found.parent, found.dataset, found.recipe, found.precision, found.toolkit) == same:
             return kept, True
-    return quantize(parent, pages, out), False
+    return quantize(parent, material, out, recipe, precision), False
 
 
 def benchmarked(
@@ -179,18 +203,11 @@ def benchmarked(
 ) -> tuple[list[Report], bool]:
     """A report for each variant, the float parent first, and whether all were there already."""
     kept = [_report(workspace, "bench", bundle.digest, pages.digest, policy.digest) for bundle in bundles]
-    fresh = [report for report in kept if report is not None]
+    fresh = [report for report in kept if report is not None and report.environment.provider == preferred()]
     if len(fresh) == len(bundles):
         return fresh, True
     measured = bench_variants(bundles, pages, policy.variant)
     return [_save(workspace, report, policy.digest) for report in measured], False
-
-
-def benchmarked_lines(
-    bundles: Sequence[ModelBundle], lines: LineSet, policy: Policy, workspace: Workspace
-) -> list[Report]:
-    """A report on each recognition bundle reading line crops. It is no evidence a release rests on."""
-    return [_save(workspace, report, policy.digest) for report in bench_lines(bundles, lines)]
 
 
 def benchmarked_whole(made: Release, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
@@ -199,6 +216,12 @@ def benchmarked_whole(made: Release, pages: PageSet, policy: Policy, workspace: 
     if kept is not None:
         return kept, True
     return _save(workspace, bench_release(made, pages, policy), policy.digest), False
+
+
+def keep_whole(run: Run, policy: Policy, workspace: Workspace) -> list[Report]:
+    """Keeps what a run found of releases as their end-to-end reports: of each, what its first cell did."""
+    firsts = {result.cell.subject: result for result in reversed(run.results) if result.cell.kind == "release"}
+    return [_save(workspace, whole_report(run, result), policy.digest) for result in firsts.values()]
 
 
 def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspace) -> Release:
@@ -211,10 +234,14 @@ def paired(detection: ModelBundle, recognition: ModelBundle, workspace: Workspac
 
 
 def gated(made: Release, packed: Package, pages: PageSet, policy: Policy, workspace: Workspace) -> tuple[Report, bool]:
-    """Serves the packaged release, puts load on it, and judges; a pass that stands is not run again."""
+    """Serves the packaged release, puts load on it, and judges; a pass that stands is not run again.
+
+    It stands for the settings it was served with, no others.
+    """
     documents = load_documents(workspace, pages)
     kept = _report(workspace, "gate", made.digest, documents_digest(documents), policy.digest)
-    if kept is not None and kept.verdict is Verdict.PASS:
+    name = load_name(ServingSettings.read(workspace, made.digest).digest)
+    if kept is not None and kept.verdict is Verdict.PASS and kept.name == name:
         return kept, True
     with serve(packed.path, log=workspace.home / "serve.log") as server:
         report = gate(made.digest, server.url, documents, policy.load, workspace)
@@ -241,7 +268,29 @@ def registered(registry: Registry, made: Release, workspace: Workspace) -> Model
         for bundle in (made.detection, made.recognition)
     ]
     # The gate speaks for itself, once it has run: an older outcome beside the new one would only confuse.
-    return registry.log_release(made, sources[0], sources[1], evidence(made, workspace))
+    reports = evidence(made, workspace)
+    vouched = attested(made, reports)
+    version = registry.log_release(vouched, sources[0], sources[1], reports)
+    vouched.attest(registry.log_attestations(version, vouched.attested).attestations)
+    return version
+
+
+def attested(made: Release, reports: Sequence[Report]) -> Release:
+    """The release, which from now on says of each bundle that these reports admit that it was admitted there."""
+    passed = {report.subject: report for report in reports if report.verdict is Verdict.PASS}
+    found = [
+        Attestation(
+            task=bundle.manifest.task,
+            place=Place.here(report.environment.provider),
+            cpu=report.environment.cpu,
+            policy=report.policy,
+            report=report.digest,
+            created=report.created,
+        )
+        for bundle in (made.detection, made.recognition)
+        if (report := passed.get(bundle.digest)) and report.policy
+    ]
+    return made.attest(found)
 
 
 def candidate(registry: Registry, workspace: Workspace) -> Release:
@@ -300,14 +349,14 @@ def _report(
     workspace: Workspace, kind: str, subject: str, dataset: str | None = None, policy: str | None = None
 ) -> Report | None:
     """The newest kept report of a subject made on this machine and, where asked, on this dataset by this policy."""
-    kept = []
+    kept, here = [], Environment.here()
     for path in workspace.reports.glob(f"{kind}-{short(subject)}-*.json"):
         try:
             report = Report.from_file(path)
         except OcrOpsError:
             continue
-        wanted = (subject, dataset or report.dataset, policy or report.policy, Environment.here())
-        if (report.subject, report.dataset, report.policy, report.environment) == wanted:
+        wanted = (subject, dataset or report.dataset, policy or report.policy)
+        if (report.subject, report.dataset, report.policy) == wanted and report.environment.same_machine(here):
             kept.append(report)
     return max(kept, key=lambda report: report.created, default=None)
 

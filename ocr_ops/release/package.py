@@ -11,9 +11,11 @@ from pathlib import Path
 import yaml
 
 import ocr_ops
+from ocr_ops.core.attestation import ATTESTED_FILE, Attestations
 from ocr_ops.core.errors import BadInput, OutsideSystem
 from ocr_ops.core.record import canonical_json, digest_bytes, digest_file, short
 from ocr_ops.core.release import RELEASE_FILE, Release
+from ocr_ops.core.serving import ServingSettings, settings_file
 from ocr_ops.core.workspace import Workspace
 
 BENTOFILE = "bentofile.yaml"
@@ -33,7 +35,8 @@ class Package:
 def package(release: Release, workspace: Workspace) -> Package:
     """Builds `ocr:<short digest>` in the workspace's own BentoML home; one that is there already is kept.
 
-    Its labels name the release, both bundles and the sources, each by digest. Raises `BadInput` outside a
+    It carries the release's attestations, and the settings that the workspace keeps for it, if any. Its labels name
+    the release, both bundles, attestations, settings and sources, each by digest. Raises `BadInput` outside a
     clone, `OutsideSystem` when BentoML fails.
     """
     if not (_TREE / BENTOFILE).is_file():
@@ -41,10 +44,15 @@ def package(release: Release, workspace: Workspace) -> Package:
     home = workspace.home / "bentoml"
     name = yaml.safe_load((_TREE / BENTOFILE).read_text(encoding="utf-8"))["name"]
     made = Package(f"{name}:{short(release.digest)}", home / "bentos" / name / short(release.digest), release.digest)
+    settings = ServingSettings.read(workspace, release.digest)
+    attested = Attestations.beside(release.path, release.digest)  # one may have come since it was opened
+    settings.tuned(release)  # settings that do not fit it are refused here, not by a service that will not start
     labels = {
         "release": release.digest,
         "detection": release.detection.digest,
         "recognition": release.recognition.digest,
+        "attested": attested.digest,
+        "serving": settings.digest,
         "sources": _digest(_TREE),
         "bentofile": digest_file(_TREE / BENTOFILE),
     }
@@ -56,10 +64,14 @@ def package(release: Release, workspace: Workspace) -> Package:
         for file in (BENTOFILE, *_files(_TREE)):
             (stage / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(_TREE / file, stage / file)
-        carried = Workspace(stage / ".ocr-ops").champion
-        release.detection.copy(carried / "detection")
-        release.recognition.copy(carried / "recognition")
-        shutil.copyfile(release.path / RELEASE_FILE, carried / RELEASE_FILE)
+        carried = Workspace(stage / ".ocr-ops")
+        release.detection.copy(carried.champion / "detection")
+        release.recognition.copy(carried.champion / "recognition")
+        shutil.copyfile(release.path / RELEASE_FILE, carried.champion / RELEASE_FILE)
+        if attested.attestations:
+            attested.save(carried.champion / ATTESTED_FILE)
+        if settings != ServingSettings():
+            settings.save(settings_file(carried, release.digest))
         _build(stage, home, short(release.digest), labels)
     if not _stands(made, labels):
         raise OutsideSystem(made.path, "not the Bento that was asked for", f"release {release.digest}", "build again")
@@ -75,11 +87,19 @@ def _stands(made: Package, labels: dict[str, str]) -> bool:
     if any(found.get(key) != value for key, value in labels.items()):
         return False
     source = made.path / "src"
+    home = Workspace(source / ".ocr-ops")
     try:
-        carried = Release.open(Workspace(source / ".ocr-ops").champion)
+        carried = Release.open(home.champion)
+        settings = ServingSettings.read(home, carried.digest)
     except BadInput:
         return False
-    return carried.digest == made.digest and _digest(source) == labels["sources"]
+    found = {
+        "release": carried.digest,
+        "attested": carried.attested.digest,
+        "serving": settings.digest,
+        "sources": _digest(source),
+    }
+    return all(labels[name] == digest for name, digest in found.items())
 
 
 def _build(stage: Path, home: Path, version: str, labels: dict[str, str]) -> None:

@@ -78,6 +78,11 @@ def model_loaded(bundle: ModelBundle, provider: str) -> None:
     _model_info().labels(manifest.task, manifest.model, manifest.precision, bundle.digest, provider).set(1)
 
 
+def model_attested(task: Task, provider: str, *, attested: bool) -> None:
+    """Tells whether what this process serves was admitted with its arithmetic."""
+    _model_attested().labels(task, provider).set(attested)
+
+
 def release_loaded(release: Release) -> None:
     """Tells that this process serves the release, and starts the counts that an SLO is made of at zero."""
     _release_info().labels(release.digest).set(1)
@@ -153,6 +158,16 @@ def _model_info() -> Gauge:
 @cache
 def _release_info() -> Gauge:
     return Gauge(metrics.RELEASE_INFO, "Always 1: which release serves.", ["digest"], multiprocess_mode="livemax")
+
+
+@cache
+def _model_attested() -> Gauge:
+    return Gauge(
+        metrics.MODEL_ATTESTED,
+        "1 where the release was admitted on this instruction set and provider.",
+        ["task", "provider"],
+        multiprocess_mode="livemin",
+    )
 
 
 @cache

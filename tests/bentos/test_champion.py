@@ -1,5 +1,6 @@
 """What keeps a server from starting is said in one line, also to who types `bentoml serve .`."""
 
+import logging
 import os
 import socket
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from bentos.champion import switch
+from bentos.champion import attested, require_attested, switch
+from ocr_ops.core.attestation import Place
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
+from tests.core.test_attestation import attestation
+from tests.tiny import build_release
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +36,63 @@ def test_an_occupied_port_is_one_line(served: tuple[Workspace, Release]) -> None
     assert done.returncode == 5
     assert f"error: 127.0.0.1:{port}: address already in use" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_release_that_was_never_admitted_here_is_not_served_where_policy_refuses(
+    served: tuple[Workspace, Release],
+) -> None:
+    """Exit code 3 and one line with the place, before any worker starts."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", "0"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OCR_OPS_HOME": str(served[0].home),
+            "OCR_OPS_UNATTESTED": "refuse",
+            "BENTOML_DO_NOT_TRACK": "true",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert f"never admitted on {Place.here('cpu')}" in line
+    assert "ocr-ops attest" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_an_attested_release_may_be_served_where_policy_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both its bundles, on this very CPU and provider."""
+    workspace = Workspace(tmp_path / "home")
+    release = build_release(workspace.champion)
+    monkeypatch.setenv("OCR_OPS_HOME", str(workspace.home))
+    monkeypatch.setenv("OCR_OPS_UNATTESTED", "refuse")
+    release.attest([attestation("detection")])
+    with pytest.raises(SystemExit) as end:
+        require_attested()
+    assert end.value.code == 3
+    assert "recognition of release" in capsys.readouterr().err
+    release = Release.open(release.path).attest([attestation("recognition")])
+    require_attested()
+    assert attested(release, "recognition", "CPUExecutionProvider")
+
+
+def test_an_unattested_worker_says_so_and_serves(
+    tiny_release: Release, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line at WARNING; the gauge is tested where gauges are."""
+    monkeypatch.setattr(logging.getLogger("bentoml"), "propagate", True)
+    monkeypatch.delenv("OCR_OPS_UNATTESTED", raising=False)
+    require_attested()
+    with caplog.at_level(logging.WARNING):
+        assert not attested(tiny_release, "detection", "CPUExecutionProvider")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "unattested: detection of release" in record.getMessage()
+    assert "nowhere yet" in record.getMessage()
 
 
 def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -242,7 +242,9 @@ def test_readiness_tells_the_release_and_each_provider(client: httpx.Client, ser
     assert state["models"]["detection"] == {
         "digest": served[1].detection.digest,
         "provider": "CPUExecutionProvider",
+        "attested": False,
     }
+    assert state["attested"] is False
     assert state["models"]["recognition"]["digest"] == served[1].recognition.digest
 
 
@@ -263,6 +265,8 @@ def test_metrics_of_all_three_services_are_on_the_one_port(client: httpx.Client,
         assert f'{metrics.BATCH_ITEMS}_count{{task="{task}"}}' in found
         assert f'digest="{getattr(served[1], task).digest}"' in found
     assert f'{metrics.RELEASE_INFO}{{digest="{served[1].digest}"}} 1.0' in found
+    for task in ("detection", "recognition"):
+        assert f'{metrics.MODEL_ATTESTED}{{provider="CPUExecutionProvider",task="{task}"}} 0.0' in found
 
 
 def test_a_model_that_dies_comes_back(server: Server, served: Served) -> None:
@@ -293,6 +297,14 @@ def test_only_the_gateway_has_a_port(server: Server) -> None:
     ports = {address.port for address in listening if address.ip not in ("127.0.0.1", "::1")}
     assert ports == set()
     assert int(server.url.rpartition(":")[2]) in {address.port for address in listening}
+
+
+def test_a_service_that_was_never_admitted_here_warns(client: httpx.Client, served: Served) -> None:
+    """Each model's worker, in the log."""
+    assert client.get("/readyz").status_code == 200
+    log = (served[0].home / "server.log").read_text(encoding="utf-8")
+    for task in ("detection", "recognition"):
+        assert f"unattested: {task} of release" in log
 
 
 def test_the_log_holds_no_traceback(client: httpx.Client, served: Served) -> None:

@@ -32,6 +32,24 @@ def test_check(found: float | None, comparison: str, verdict: Verdict) -> None:
     assert check.verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("found", "best", "verdict"),
+    [(0.9, 0.5, Verdict.PASS), (1.1, 0.5, Verdict.INCONCLUSIVE), (1.1, 1.05, Verdict.FAIL)],
+)
+def test_the_worse_end_of_an_interval_decides(found: float, best: float, verdict: Verdict) -> None:
+    """Where only the better end passes, nothing is proven either way; the line names figure, bound and limit."""
+    check = Check(name="loss", found=found, comparison="<=", limit=1.0, figure=0.8, best=best)
+    assert check.verdict is verdict
+    assert str(check) == f"loss 0.8, at worst {found}, <= 1: {verdict}"
+
+
+def test_a_check_without_an_interval_is_written_as_ever() -> None:
+    """Digests of reports that came before intervals stand."""
+    assert set(Check(name="f1", found=0.9, comparison=">=", limit=0.5).model_dump(mode="json")) == {
+        *("name", "found", "comparison", "limit")
+    }
+
+
 def test_require_pass_names_what_did_not() -> None:
     """The error carries the failing check and the right exit code."""
     good = Check(name="f1", found=0.9, comparison=">=", limit=0.5)

@@ -44,6 +44,7 @@ if __name__ == "__main__":
     telemetry.release_loaded(release)
     for bundle in (release.detection, release.recognition):
         telemetry.model_loaded(bundle, "CPUExecutionProvider")
+        telemetry.model_attested(bundle.manifest.task, "CPUExecutionProvider", attested=True)
     server = HTTPServer(("127.0.0.1", 0), Exporter)
     print(server.server_port, flush=True)  # noqa: T201
     server.serve_forever()

@@ -17,6 +17,7 @@ from ocr_ops.core.workspace import Workspace
 from ocr_ops.release import package as packaging
 from ocr_ops.release.package import Package, package
 from ocr_ops.release.server import readiness, serve
+from tests.core.test_attestation import attestation
 from tests.tiny import build_release, draw
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +104,15 @@ def test_an_altered_package_is_built_again(packed: Package, release: Release, wo
     altered.write_bytes(whole + b"\n# and a little more\n")
     assert package(release, workspace) == packed
     assert altered.read_bytes() == whole
+
+
+def test_a_package_carries_what_its_release_may_say_of_itself(workspace: Workspace, packed: Package) -> None:
+    """One attestation more is the same release in another Bento."""
+    vouched = build_release(workspace.releases / "vouched").attest([attestation("recognition")])
+    again = package(vouched, workspace)
+    assert again == packed
+    carried = Release.open(again.path / "src" / ".ocr-ops" / "champion")
+    assert carried.attested == vouched.attested
 
 
 def test_a_package_serves_its_own_release_without_any_workbench(

@@ -37,6 +37,9 @@ def test_what_serves_is_told(tiny_release: Release) -> None:
         "provider": "CPUExecutionProvider",
     }
     assert REGISTRY.get_sample_value(metrics.MODEL_INFO, labels) == 1
+    telemetry.model_attested("detection", "CPUExecutionProvider", attested=False)
+    labels = {"task": "detection", "provider": "CPUExecutionProvider"}
+    assert REGISTRY.get_sample_value(metrics.MODEL_ATTESTED, labels) == 0
 
 
 def test_processes_of_one_server_add_up(tmp_path: Path) -> None:
