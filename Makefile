@@ -10,7 +10,7 @@ TRACKING_URI := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(HOME_DIR))/mlf
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures format lock soak clean
+.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures cost format lock soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-9s %s\n", $$1, $$2 }'
@@ -56,6 +56,9 @@ bench: setup-release ## measure the champion on this machine
 
 figures: setup-test ## measure the champion beside its peers on DATA, into docs/benchmark.md
 	@ci/bench $(DATA) $(ARGS)
+
+cost: setup-test ## what a page costs by stage: make cost DOCUMENTS="a.jpg b.pdf"
+	@ci/cost $(or $(RELEASE),$(HOME_DIR)/champion) $(DOCUMENTS)
 
 format: setup-test ## rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix .

@@ -44,7 +44,8 @@ class Font:
     def length(self, text: str) -> float:
         """How wide `text` is set, in ems."""
         em = ATLAS_EMS[0]
-        return sum(_glyph(self.path, char, em).advance for char in text) / em
+        letters = _atlas(self.path, em)
+        return sum([letters[char].advance for char in text]) / em
 
     def draw(self, text: str, size: int, spacing: float = 0.0, gap: float = 1.0) -> Gray:
         """The ink of `text` cut to its extent: uint8 (h, w), 255 where ink is full.
@@ -54,16 +55,17 @@ class Font:
         """
         em = next((em for em in ATLAS_EMS if em >= size), ATLAS_EMS[-1])
         scale = size / em
-        pen, placed = 0.0, []
+        letters, pen, placed = _atlas(self.path, em), 0.0, []
         for char in text:
-            glyph = _glyph(self.path, char, em)
+            glyph = letters[char]
             placed.append((round(pen) + glyph.left + em, glyph.ink))
             pen += glyph.advance * gap if char == " " else glyph.advance + spacing / scale
-        canvas = np.zeros((2 * em, round(pen) + 3 * em), np.uint8)
+        # Column by column: each letter is then one block of memory.
+        canvas = np.zeros((round(pen) + 3 * em, 2 * em), np.uint8)
         for left, ink in placed:
-            target = canvas[:, left : left + ink.shape[1]]
+            target = canvas[left : left + len(ink)]
             np.maximum(target, ink, out=target)
-        ink = tight(canvas)
+        ink = tight(np.asarray(cv2.transpose(canvas), np.uint8))
         if em == size:
             return ink
         shape = max(1, round(ink.shape[1] * scale)), max(1, round(ink.shape[0] * scale))
@@ -72,21 +74,34 @@ class Font:
 
 @dataclass(frozen=True, slots=True)
 class _Glyph:
-    """A letter at `em` pixels: ink uint8 (2 em, w); pixels from the pen to its left edge and to the next pen."""
+    """A letter at `em` pixels: ink uint8 (w, 2 em), turned over; pixels from the pen to its left edge and to the next
+    pen.
+    """
 
     ink: Gray
     left: int
     advance: float
 
 
-@lru_cache(maxsize=200_000)
-def _glyph(path: Path, char: str, em: int) -> _Glyph:
-    face = _face(path, em)
-    left, _, right, _ = (int(side) for side in face.getbbox(char))
-    canvas = Image.new("L", (max(1, right - left), 2 * em))
-    if char != " ":
-        ImageDraw.Draw(canvas).text((-left, em // 4), char, font=face, fill=255)
-    return _Glyph(np.asarray(canvas), left, face.getlength(char) or em * 0.3)
+class _Atlas(dict[str, _Glyph]):
+    """The letters of a face at `em` pixels, each drawn when it is first asked for."""
+
+    def __init__(self, path: Path, em: int) -> None:
+        super().__init__()
+        self.path, self.em = path, em
+
+    def __missing__(self, char: str) -> _Glyph:
+        face, em = _face(self.path, self.em), self.em
+        left, _, right, _ = (int(side) for side in face.getbbox(char))
+        canvas = Image.new("L", (max(1, right - left), 2 * em))
+        if char != " ":
+            ImageDraw.Draw(canvas).text((-left, em // 4), char, font=face, fill=255)
+        ink = np.ascontiguousarray(np.asarray(canvas).T)
+        self[char] = glyph = _Glyph(ink, left, face.getlength(char) or em * 0.3)
+        return glyph
+
+
+_atlas = lru_cache(maxsize=1024)(_Atlas)
 
 
 def tight(ink: Gray) -> Gray:

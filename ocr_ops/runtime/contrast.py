@@ -22,7 +22,7 @@ def strong(page: Picture) -> Picture:
     One straight line maps all levels of all channels, so that nothing is lost and colours keep their order.
     """
     sample = page[::STEP, ::STEP] if page.ndim == 2 else page[::STEP, ::STEP, 1]
-    counts = np.bincount(sample.ravel(), minlength=256).cumsum()
+    counts = cv2.calcHist([np.ascontiguousarray(sample)], [0], None, [256], [0, 256]).ravel().cumsum(dtype=np.float64)
     dark, light = (int(np.searchsorted(counts, share * counts[-1])) for share in (DARKEST, 1 - DARKEST))
     if not EMPTY <= light - dark < FAINT:
         return page

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -114,36 +115,43 @@ def polygons(probability: NDArray[np.float32], width: int, height: int, spec: Bo
     top-left, which is the box's own, or its top-right for text that runs down the page.
     """
     mask = probability > spec.threshold
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    area = np.maximum(stats[:, cv2.CC_STAT_AREA], 1)
-    score = np.bincount(labels[mask], probability[mask], count) / area
+    count, labels = cv2.connectedComponents(mask.view(np.uint8), connectivity=8)
+    inside = np.flatnonzero(mask)
+    region = labels.ravel()[inside]
+    area = np.maximum(np.bincount(region, minlength=count), 1)
+    score = np.bincount(region, probability.ravel()[inside], count) / area
     wanted = (score >= spec.min_score) & (area >= MIN_AREA)
     wanted[0] = False  # the background
     if not wanted.any():
         return np.zeros((0, 4, 2), np.float32)
-    labels = np.where(wanted, np.cumsum(wanted), 0)[labels].astype(np.float32)
-    boxes = _joined(_in_reading_order(_corners(*_shrunk_rectangles(labels, probability, spec), spec=spec)))
+    # The narrowest type that holds the names and that OpenCV dilates.
+    names = np.where(wanted, np.cumsum(wanted), 0).astype(np.uint16 if count < 2**16 else np.float32)
+    regions = np.zeros(mask.shape, names.dtype)
+    regions.ravel()[inside] = names[region]
+    boxes = _joined(_in_reading_order(_corners(*_shrunk_rectangles(regions, probability, spec), spec=spec)))
     boxes *= [width / probability.shape[1], height / probability.shape[0]]
     legible = np.linalg.norm(boxes[:, 3] - boxes[:, 0], axis=1) >= MIN_HEIGHT
     return np.asarray(np.clip(boxes[legible], 0, [width, height]), np.float32)
 
 
 def _shrunk_rectangles(
-    labels: NDArray[np.float32], probability: NDArray[np.float32], spec: BoxSpec
+    labels: NDArray[Any], probability: NDArray[np.float32], spec: BoxSpec
 ) -> tuple[NDArray[np.float64], ...]:
-    """The rectangle behind each region 1..N of `labels`: angle (radians), centre x and y, width, height.
+    """The rectangle behind each region 1..N of `labels`, (h, w) of any type: angle
+    (radians), centre x and y, width, height.
 
     Direction and thickness come from moments of the probabilities, the fuzzy rim included. Small text makes
     a region two pixels thick, and growing doubles any error of it: whole pixels are too coarse.
     """
     # Raster order within a region does not matter, only that each region's pixels stand together.
     rim = cv2.dilate(labels, np.ones((3, 3), np.uint8))
-    y, x = np.nonzero(rim)
-    region = rim[y, x].astype(np.intp) - 1
+    place = np.flatnonzero(rim != 0)
+    region = rim.ravel()[place]
     order = np.argsort(region, kind="stable")
-    x, y, region = x[order], y[order], region[order]
+    place, region = place[order], region[order].astype(np.intp) - 1
     starts = np.flatnonzero(np.diff(region, prepend=-1))
-    weight = probability[y, x].astype(np.float64)
+    y, x = np.divmod(place, rim.shape[1])
+    weight = probability.ravel()[place].astype(np.float64)
 
     def total(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.add.reduceat(values, starts))
@@ -164,14 +172,13 @@ def _shrunk_rectangles(
     angle = np.where(clear, angle, _weighted_median(angle[clear], mass[clear]))
 
     cos, sin = np.cos(angle), np.sin(angle)
+    foot = np.abs(cos) + np.abs(sin)  # a pixel's own extent in a turned frame
+    own = np.flatnonzero(labels.ravel()[place])  # without the rim
+    begin, region, dx, dy = np.searchsorted(own, starts), region[own], dx[own], dy[own]
     along = dx * cos[region] + dy * sin[region]
     across = dy * cos[region] - dx * sin[region]
-    foot = np.abs(cos) + np.abs(sin)  # a pixel's own extent in a turned frame
-    outside = labels[y, x] == 0
-    low, high = np.where(outside, np.inf, along), np.where(outside, -np.inf, along)
-    first, last = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
-    low, high = np.where(outside, np.inf, across), np.where(outside, -np.inf, across)
-    top, bottom = np.minimum.reduceat(low, starts), np.maximum.reduceat(high, starts)
+    first, last = np.minimum.reduceat(along, begin), np.maximum.reduceat(along, begin)
+    top, bottom = np.minimum.reduceat(across, begin), np.maximum.reduceat(across, begin)
     width, height = last - first + foot, bottom - top + foot
     level = width >= height
     length, extent = np.maximum(width, height), np.minimum(width, height)
@@ -236,23 +243,21 @@ def _joined(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = np.minimum.outer(height, height), np.maximum.outer(height, height)
     one = (along < np.add.outer(length, length) / 2) & (aside < SAME_LINE * low) & (high < SAME_HEIGHT * low)
     group = np.arange(len(boxes))
-    for i, j in np.argwhere(np.triu(one | one.T, 1)):
+    for i, j in np.argwhere(np.triu(one | one.T, 1)).tolist():
         group[group == group[j]] = group[i]
 
-    joined = []
-    for name in np.unique(group):
+    _, group, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    joined = [boxes[sizes[group] == 1]]
+    for name in np.flatnonzero(sizes > 1):
         members = np.flatnonzero(group == name)
-        if len(members) == 1:
-            joined.append(boxes[members[0]])
-            continue
         # From the middle of the first one's left side to that of the last one's right side, as high as the mean.
         order = members[np.argsort(boxes[members].mean(axis=1) @ unit[members[0]])]
         first, last = boxes[order[0]], boxes[order[-1]]
         start, end = (first[0] + first[3]) / 2, (last[1] + last[2]) / 2
         direction = (end - start) / max(float(np.linalg.norm(end - start)), 1e-6)
         half = np.array([-direction[1], direction[0]]) * np.average(height[members], weights=length[members]) / 2
-        joined.append(np.array([start - half, end - half, end + half, start + half]))
-    return np.array(joined)
+        joined.append(np.array([[start - half, end - half, end + half, start + half]]))
+    return np.concatenate(joined)
 
 
 def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

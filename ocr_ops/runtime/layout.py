@@ -1,8 +1,8 @@
 """Layout: pieces of text as they were found, put together as a page of lines in reading order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,8 @@ COLUMN_OVERLAP = 0.5
 class _Segment:
     """A piece of text with its extent on the page turned level."""
 
-    polygon: NDArray[np.float32]
-    decoded: Decoded
+    place: int
+    """Its index among the pieces."""
     left: float
     right: float
     top: float
@@ -33,45 +33,39 @@ class _Segment:
     vertical: bool
     """Its text runs across the page's lines, not along them."""
 
-    @classmethod
-    def of(cls, polygon: NDArray[np.float32], decoded: Decoded, turn: NDArray[np.float64]) -> Self:
-        level = polygon @ turn
-        along = level[1] - level[0]
-        # In order: left to right, and top to bottom, for either direction of the text.
-        x, y = np.sort(level[:, 0]), np.sort(level[:, 1])
-        return cls(
-            polygon,
-            decoded,
-            left=float(x[:2].mean()),
-            right=float(x[2:].mean()),
-            top=float(y[:2].mean()),
-            bottom=float(y[2:].mean()),
-            vertical=bool(abs(along[1]) > abs(along[0])),
-        )
-
     @property
     def height(self) -> float:
         return self.bottom - self.top
 
 
-def assemble(width: int, height: int, polygons: Sequence[NDArray[np.float32]], decoded: Sequence[Decoded]) -> Page:
-    """The page of `width` x `height` pixels that pieces of text make: polygons (4, 2) in its pixels.
+def assemble(
+    width: int, height: int, polygons: Sequence[NDArray[np.float32]] | NDArray[np.float32], decoded: Sequence[Decoded]
+) -> Page:
+    """The page of `width` x `height` pixels that pieces of text make: polygons (N, 4, 2) in its pixels.
 
     A line is a visual row, whatever gaps it has; rows go from top to bottom. The page's skew, the median of
     the pieces' own, is taken out first. Words below `MIN_CONFIDENCE` are dropped, and pieces without any other.
     """
-    pieces = [(np.asarray(p, np.float32), d) for p, d in zip(polygons, decoded, strict=True) if _sure(d)]
-    if not pieces:
+    texts = [_sure(text) for text in decoded]
+    kept = [i for i, words in enumerate(texts) if words]
+    if not kept:
         return Page(width=width, height=height, lines=())
-    turn = _turn([polygon for polygon, _ in pieces])
-    segments = [_Segment.of(polygon, text, turn) for polygon, text in pieces]
-    lines = (_line(row, turn, width, height) for row in _rows(segments))
+    corners = np.asarray([polygons[i] for i in kept], np.float64)
+    turn = _turn(corners)
+    level = corners @ turn
+    words = _words([texts[i] for i in kept], corners, width, height)
+    rows = [[segment.place for segment in row] for row in _rows(_segments(level))]
+    outlines = _polygons(_outlines(rows, corners, level, turn), width, height)
+    lines = [
+        _line([word for place in row for word in words[place]], outline)
+        for row, outline in zip(rows, outlines, strict=True)
+    ]
     return Page(width=width, height=height, lines=tuple(lines))
 
 
-def _turn(polygons: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The matrix that turns the page level: `points @ turn`. Its transpose turns back."""
-    sides = np.array([(p[1] - p[0] + p[2] - p[3]) / 2 for p in polygons], np.float64)
+def _turn(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The matrix that turns the page of polygons (N, 4, 2) level: `points @ turn`. Its transpose turns back."""
+    sides = (polygons[:, 1] - polygons[:, 0] + polygons[:, 2] - polygons[:, 3]) / 2
     lengths = np.hypot(sides[:, 0], sides[:, 1])
     order = np.argsort(np.arctan2(sides[:, 1], sides[:, 0]))
     reached = np.cumsum(lengths[order])
@@ -80,16 +74,31 @@ def _turn(polygons: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
     return np.array([[cos, -sin], [sin, cos]])
 
 
+def _segments(level: NDArray[np.float64]) -> list[_Segment]:
+    """Pieces (N, 4, 2) on the level page, each by its extent."""
+    along = np.abs(level[:, 1] - level[:, 0])
+    # In order: left to right, and top to bottom, for either direction of the text.
+    ordered = np.sort(level, axis=1)
+    (left, top), (right, bottom) = ordered[:, :2].mean(axis=1).T, ordered[:, 2:].mean(axis=1).T
+    vertical = along[:, 1] > along[:, 0]
+    fields = zip(*(side.tolist() for side in (left, right, top, bottom, vertical)), strict=True)
+    return [_Segment(i, *extent) for i, extent in enumerate(fields)]
+
+
 def _rows(segments: list[_Segment]) -> list[list[_Segment]]:
     """Segments grouped to rows, top to bottom, each from left to right."""
     rows: list[list[_Segment]] = []
+    ends: list[float] = []
     for segment in sorted(segments, key=lambda s: s.top + s.bottom):
-        near = [] if segment.vertical else [row for row in rows if any(s.bottom > segment.top for s in row)]
-        fits = [_fit(row, segment) for row in near]
+        near = [] if segment.vertical else [i for i, end in enumerate(ends) if end > segment.top]
+        fits = [_fit(rows[i], segment) for i in near]
         if fits and max(fits) >= ROW_OVERLAP:
-            near[fits.index(max(fits))].append(segment)
+            best = near[fits.index(max(fits))]
+            rows[best].append(segment)
+            ends[best] = max(ends[best], segment.bottom)
         else:
             rows.append([segment])
+            ends.append(segment.bottom)
     rows.sort(key=lambda row: sum(s.top + s.bottom for s in row) / len(row))
     return [sorted(row, key=lambda s: s.left) for row in rows]
 
@@ -109,33 +118,46 @@ def _fit(row: list[_Segment], segment: _Segment) -> float:
     return shared / max(min(near.height, segment.height), 1e-6)
 
 
-def _line(row: list[_Segment], turn: NDArray[np.float64], width: int, height: int) -> Line:
-    words = tuple(word for segment in row for word in _words(segment, width, height))
-    corners = row[0].polygon.astype(np.float64)
-    if len(row) > 1:
-        level = np.concatenate([s.polygon for s in row]) @ turn
-        (left, top), (right, bottom) = level.min(axis=0), level.max(axis=0)
-        corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]]) @ turn.T
+def _outlines(
+    rows: list[list[int]], corners: NDArray[np.float64], level: NDArray[np.float64], turn: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The corners (L, 4, 2) of rows of pieces: a lone one's own; of several, what holds them all on the level page."""
+    order = [place for row in rows for place in row]
+    starts = [0, *accumulate(map(len, rows[:-1]))]
+    left, top = np.minimum.reduceat(level.min(axis=1)[order], starts).T
+    right, bottom = np.maximum.reduceat(level.max(axis=1)[order], starts).T
+    found = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2) @ turn.T
+    alone = [i for i, row in enumerate(rows) if len(row) == 1]
+    found[alone] = corners[[rows[i][0] for i in alone]]
+    return np.asarray(found)
+
+
+def _line(words: list[Word], polygon: Polygon) -> Line:
     marks = sum(len(word.text) for word in words)
     return Line(
-        text=" ".join(word.text for word in words),
+        text=" ".join([word.text for word in words]),
         confidence=sum(word.confidence * len(word.text) for word in words) / marks,
-        polygon=_polygon(corners, width, height),
-        words=words,
+        polygon=polygon,
+        words=tuple(words),
     )
 
 
-def _words(segment: _Segment, width: int, height: int) -> Iterator[Word]:
-    words = _sure(segment.decoded)
-    shares = np.array([(word.spans[0][0], word.spans[-1][1]) for word in words])
-    for word, corners in zip(words, parts_of(segment.polygon, shares), strict=True):
-        yield Word(text=word.text, confidence=word.confidence, polygon=_polygon(corners, width, height))
+def _words(
+    texts: list[list[tuple[Decoded, float]]], corners: NDArray[np.float64], width: int, height: int
+) -> list[list[Word]]:
+    """The words of each piece, of corners (N, 4, 2), where they stand on the page."""
+    piece = [i for i, words in enumerate(texts) for _ in words]
+    shares = np.array([(word.spans[0][0], word.spans[-1][1]) for words in texts for word, _ in words])
+    polygons = iter(_polygons(parts_of(corners[piece], shares), width, height))
+    return [[Word(text=word.text, confidence=sure, polygon=next(polygons)) for word, sure in words] for words in texts]
 
 
-def _sure(decoded: Decoded) -> list[Decoded]:
-    return [word for word in decoded.words if word.confidence >= MIN_CONFIDENCE]
+def _sure(decoded: Decoded) -> list[tuple[Decoded, float]]:
+    """The words that are kept, with their confidences."""
+    return [(word, sure) for word in decoded.words if (sure := word.confidence) >= MIN_CONFIDENCE]
 
 
-def _polygon(corners: NDArray[np.float64], width: int, height: int) -> Polygon:
-    """Corners (4, 2) inside the page, to a tenth of a pixel."""
-    return tuple((round(min(max(x, 0.0), width), 1), round(min(max(y, 0.0), height), 1)) for x, y in corners.tolist())
+def _polygons(corners: NDArray[np.float64], width: int, height: int) -> list[Polygon]:
+    """Corners (N, 4, 2) inside the page, to a tenth of a pixel."""
+    inside = np.clip(corners, 0.0, [width, height]).round(1)
+    return [tuple(map(tuple, polygon)) for polygon in inside.tolist()]

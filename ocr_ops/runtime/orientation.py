@@ -90,7 +90,7 @@ def flipped(polygons: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def turned(page: NDArray[np.uint8], degrees: Orientation) -> NDArray[np.uint8]:
-    """The page, uint8 (H, W, C), turned against the clock."""
+    """The page, uint8 (H, W) or (H, W, C), turned against the clock."""
     return np.ascontiguousarray(np.rot90(page, degrees // 90))
 
 

@@ -17,7 +17,7 @@ from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, page_images
 from ocr_ops.runtime.layout import assemble
 from ocr_ops.runtime.orientation import Pieces, flipped, probes
-from ocr_ops.runtime.recognition import Recognizer, prepare_crop
+from ocr_ops.runtime.recognition import Recognizer, prepare_crops
 from ocr_ops.runtime.session import to_channels
 
 T = TypeVar("T")
@@ -47,16 +47,22 @@ async def read_page(
     work; an upright one that reads well takes none. A faint page is read as if it were printed in black. All polygons
     are in pixels of the page as given.
     """
-    held = _Held(await models.aside(strong, page), models, detection, recognition)
+    held = _Held(await models.aside(_plain, page, detection, recognition), models, detection, recognition)
     pieces = await held.read_all()
     degrees: Orientation = 0
     if orient and pieces.doubtful:
         degrees, pieces = await _upright(held, pieces)
     height, width = page.shape[:2] if degrees in (0, 180) else page.shape[1::-1]
-    upright = await models.aside(assemble, width, height, list(pieces.polygons), pieces.texts)
+    upright = await models.aside(assemble, width, height, pieces.polygons, pieces.texts)
     made = orientation.as_given(upright, degrees)
     telemetry.page_read(made, [text.confidence for text in pieces.texts if text.text])
     return made
+
+
+def _plain(page: Picture, detection: InputSpec, recognition: InputSpec) -> Picture:
+    """The page in black print, and grey at once if neither model reads colours."""
+    page = strong(page)
+    return to_channels(page, detection) if detection.channels == recognition.channels else page
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,7 @@ class _Held:
         return Pieces(polygons, await self.models.recognize(await self.models.aside(self._crops, polygons)))
 
     def _crops(self, polygons: Polygons) -> list[Picture]:
-        source = to_channels(self.page, self.recognition)
-        return [prepare_crop(source, polygon, self.recognition) for polygon in polygons]
+        return prepare_crops(to_channels(self.page, self.recognition), polygons, self.recognition)
 
 
 async def _upright(held: _Held, plain: Pieces) -> tuple[Orientation, Pieces]:
