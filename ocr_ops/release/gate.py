@@ -19,6 +19,7 @@ from ocr_ops.core.errors import BadInput, NotProven, OutsideSystem, ServerDied
 from ocr_ops.core.policy import LoadPolicy
 from ocr_ops.core.record import Value, canonical_json, digest_bytes, digest_file, short
 from ocr_ops.core.report import Report, quantile
+from ocr_ops.core.serving import ServingSettings
 from ocr_ops.core.verdict import Check
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import readiness
@@ -55,27 +56,31 @@ def gate(release_digest: str, url: str, documents: Path, policy: LoadPolicy, wor
     The server must say, before and after, that it serves `release_digest`: `NotProven` otherwise, and without
     samples. `BadInput` without documents, `ServerDied` when the server is gone, `OutsideSystem` when none is there.
     """
-    files = _files(documents)
+    files = files_of(documents)
     if not LOCUSTFILE.is_file():
         raise BadInput(LOCUSTFILE, "no such file", "the load test of a clone", "run it from a clone of the toolkit")
-    _require_release(url, release_digest)
-    _warm_up(url, files, policy.users)
-    samples = _run(url, documents, policy, workspace.home / "load" / short(release_digest))
-    if all(sample.status == 0 for sample in samples):
-        raise ServerDied(url, f"answered none of {len(samples)} requests", "answers", f"first: {samples[0].error}")
+    serving = _require_release(url, release_digest)
+    warm_up(url, files, policy.users)
+    folder = workspace.home / "load" / short(release_digest)
+    samples = put_load(url, documents, policy.users, policy.seconds, folder)
     try:
         _require_release(url, release_digest)
     except OutsideSystem as error:
         raise ServerDied(url, f"gone after the load: {error.found}", "a server that lasts", "see its log") from None
-    return judge(samples, release_digest, documents_digest(documents), policy)
+    return judge(samples, release_digest, documents_digest(documents), policy, load_name(serving))
+
+
+def load_name(serving: str) -> str:
+    """What a gate's report is called: it holds for a release as served with the settings of this digest."""
+    return "load" if serving == ServingSettings().digest else f"load, settings {short(serving)}"
 
 
 def documents_digest(documents: Path) -> str:
     """Identity of the documents a folder holds, names and bytes. `BadInput` when it holds none."""
-    return digest_bytes(canonical_json({file.name: digest_file(file) for file in _files(documents)}).encode())
+    return digest_bytes(canonical_json({file.name: digest_file(file) for file in files_of(documents)}).encode())
 
 
-def judge(samples: list[Sample], release_digest: str, dataset: str, policy: LoadPolicy) -> Report:
+def judge(samples: list[Sample], release_digest: str, dataset: str, policy: LoadPolicy, name: str = "load") -> Report:
     """The report on a run. Times are those of answered requests; the rest are told by the failed share."""
     samples = sorted(samples, key=lambda sample: sample.start)
     answered = [sample.ms for sample in samples if not sample.failed]
@@ -92,7 +97,7 @@ def judge(samples: list[Sample], release_digest: str, dataset: str, policy: Load
     }
     return Report(
         kind="gate",
-        name="load",
+        name=name,
         subject=release_digest,
         dataset=dataset,
         metrics={name: value for name, value in found.items() if value is not None},
@@ -130,21 +135,24 @@ def read_samples(path: Path) -> list[Sample]:
         raise NotProven(path, f"a broken line: {error.errors()[0]['msg']}", "samples", "run it again") from None
 
 
-def _files(documents: Path) -> list[Path]:
+def files_of(documents: Path) -> list[Path]:
+    """The documents in a folder. `BadInput` when there is none."""
     files = sorted(file for file in documents.glob("*") if file.is_file() and file.name[0] != ".")
     if not files:
         raise BadInput(documents, "no files", "documents to post", "check the folder")
     return files
 
 
-def _require_release(url: str, digest: str) -> None:
+def _require_release(url: str, digest: str) -> str:
+    """The digest of the settings it is served with."""
     state = readiness(url)
     if state.get("release") != digest or state.get("ready") is not True:
         found = f"release {state.get('release')}, ready: {state.get('ready')}"
         raise NotProven(url, found, f"release {digest}, ready", "start the server with that release")
+    return str(state.get("serving", ServingSettings().digest))
 
 
-def _warm_up(url: str, files: Iterable[Path], users: int) -> None:
+def warm_up(url: str, files: Iterable[Path], users: int, documents: int = WARM_UP_DOCUMENTS) -> None:
     """What a server does only once is not what is judged. Whether it answers is: that comes with the load."""
 
     def post(file: Path) -> None:
@@ -159,34 +167,39 @@ def _warm_up(url: str, files: Iterable[Path], users: int) -> None:
             pass
 
     with ThreadPoolExecutor(users) as pool:
-        todo = pool.map(post, islice(cycle(files), WARM_UP_DOCUMENTS))
-        for _ in tqdm(todo, total=WARM_UP_DOCUMENTS, desc="warm up", unit="document", disable=None):
+        todo = pool.map(post, islice(cycle(files), documents))
+        for _ in tqdm(todo, total=documents, desc="warm up", unit="document", disable=None):
             pass
 
 
-def _run(url: str, documents: Path, policy: LoadPolicy, folder: Path) -> list[Sample]:
-    """Locust as a child: importing it would patch this process. Its log stays beside the samples."""
+def put_load(url: str, documents: Path, users: int, seconds: float, folder: Path) -> list[Sample]:
+    """So many users on a server for so many seconds; every request they made. `ServerDied` when none was answered.
+
+    Locust is a child: importing it would patch this process. Its log stays in `folder`, beside the samples.
+    """
     samples, log = folder / "samples.jsonl", folder / "locust.log"
     folder.mkdir(parents=True, exist_ok=True)
     samples.unlink(missing_ok=True)
-    seconds = math.ceil(policy.seconds)
-    users = str(policy.users)
+    whole = math.ceil(seconds)
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
-    command += ["--host", url, "--users", users, "--spawn-rate", users, "--run-time", f"{seconds}s"]
+    command += ["--host", url, "--users", str(users), "--spawn-rate", str(users), "--run-time", f"{whole}s"]
     # The exit code then says whether Locust itself ran, and nothing about the samples.
     command += ["--stop-timeout", str(STOP_SECONDS), "--exit-code-on-error", "0"]
     command += ["--documents", str(documents.absolute()), "--samples", str(samples)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         try:
-            code = _watch(process, seconds)
+            code = _watch(process, whole)
         finally:
             process.kill()
             process.wait()
     if code != 0:
         last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:] or ["no word"]
         raise NotProven("locust", f"ended with {code}: {last[0]}", "a whole run", f"see {log}")
-    return read_samples(samples)
+    found = read_samples(samples)
+    if all(sample.status == 0 for sample in found):
+        raise ServerDied(url, f"answered none of {len(found)} requests", "answers", f"first: {found[0].error}")
+    return found
 
 
 def _watch(process: subprocess.Popen[bytes], seconds: int) -> int | None:

@@ -21,7 +21,8 @@ from ocr_ops.data.lines import read_lines
 from ocr_ops.data.pages import read_pages
 from ocr_ops.train import loop
 from ocr_ops.train.devices import rank
-from ocr_ops.train.fit import LESSONS, AnyLesson, publish_best, spec_text, train
+from ocr_ops.train.distil import open_teacher
+from ocr_ops.train.fit import LESSONS, AnyLesson, Taught, publish_best, spec_text, train
 from ocr_ops.train.fit_detection import document_of
 from ocr_ops.train.judge import Comparison, Judgement, compare, set_apart
 from ocr_ops.train.material import NOTHING, Material
@@ -59,15 +60,16 @@ def finetune(
     steps: int | None = None,
     minutes: float | None = None,
     device: str = "auto",
+    teacher: Path | None = None,
     fresh: bool = False,
     publish: bool = False,
 ) -> Tuned:
     """Trains the model folder `source` further on `data` (labelled lines, or pages for a detector), as `model`.
 
     `model` is made when it is not there: the source's spec with its charset extended by the new characters of the
-    labels, and a gentle recipe of `steps`. `material` may be mixed in besides. Its weights are put there when they
-    helped, or with `publish`; they stay in `runs`/NAME in any case. Resumes unless `fresh`. Raises `BadInput` for
-    data that cannot be used.
+    labels, and a gentle recipe of `steps`. `material` may be mixed in besides, and `teacher` (a bundle or a model
+    folder) learnt from. Its weights are put there when they helped, or with `publish`; they stay in `runs`/NAME in any
+    case. Resumes unless `fresh`. Raises `BadInput` for data that cannot be used.
     """
     if model.resolve() == source.resolve():
         raise UsageError(model, "the model it starts from", "another folder", "give a new one as MODEL or --name")
@@ -84,7 +86,8 @@ def finetune(
         material = replace(material, lines=(data, *material.lines))
     else:
         material = replace(material, pages=(data, *material.pages))
-    lesson = LESSONS[spec.task](spec, material, RENDERED if lines else RENDERED // 8)
+    asked = open_teacher(teacher, spec.task) if teacher else None
+    lesson = LESSONS[spec.task](spec, material, RENDERED if lines else RENDERED // 8, asked)
     moved = transfer(tensors, source_spec, lesson.network, spec)
     if rank() == 0:
         write_atomic(model / SPEC_FILE, spec_text(spec).encode())
@@ -109,7 +112,8 @@ def finetune(
     if rank() == 0:
         judgement.save(run / JUDGEMENT)
         for folder in (run, model):
-            write_atomic(folder / CARD_FILE, card(spec, source_spec, judgement).encode())
+            taught = Taught(**lesson.teaching.facts) if lesson.teaching else None
+            write_atomic(folder / CARD_FILE, card(spec, source_spec, judgement, taught).encode())
         if publish:
             publish_best(run, model)
     return Tuned(run, model, judgement, publish)
@@ -157,9 +161,10 @@ def judge(
     return compared[0], compared[1]
 
 
-def card(spec: ModelSpec, source: ModelSpec, judgement: Judgement) -> str:
+def card(spec: ModelSpec, source: ModelSpec, judgement: Judgement, taught: Taught | None = None) -> str:
     """The model's card, as far as the toolkit can write it."""
     grown = f"Its charset grew by `{judgement.new_characters}`.\n" if judgement.new_characters else ""
+    grown += f"Taught beside its labels by {taught}.\n" if taught else ""
     return f"""\
 # {spec.name}
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
+from torch import Tensor
 from tqdm import tqdm
 
-from ocr_ops.core.errors import BadRecord, NotProven
-from ocr_ops.core.record import Record, canonical_json, digest_bytes, write_atomic
-from ocr_ops.core.spec import SPEC_FILE, TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task
+from ocr_ops.core.errors import BadInput, BadRecord, NotProven
+from ocr_ops.core.record import Record, Value, canonical_json, digest_bytes, write_atomic
+from ocr_ops.core.spec import SPEC_FILE, TRAINING_FILE, WEIGHTS_FILE, ModelSpec, Task, later
 from ocr_ops.train import artefacts, loop
 from ocr_ops.train.crops import QUARANTINE, quarantined
 from ocr_ops.train.devices import rank
+from ocr_ops.train.distil import open_teacher
 from ocr_ops.train.fit_detection import DetectionLesson
 from ocr_ops.train.fit_recognition import RecognitionLesson
 from ocr_ops.train.material import NOTHING, Material
@@ -28,6 +30,23 @@ LESSONS: dict[Task, type[AnyLesson]] = {
     "recognition": RecognitionLesson,
 }
 CURVE_POINTS = 200
+
+
+class Taught(Value):
+    """Whose answers a training learnt from beside its labels, and how: see `distil`."""
+
+    model: str
+    digest: str
+    """Of the teacher's bundle, or of its weights."""
+    way: str
+    weight: float
+    shared_characters: int | None = later(None)
+    temperature: float | None = later(None)
+    steps: str | None = later(None)
+    """The teacher's time steps to the student's."""
+
+    def __str__(self) -> str:
+        return f"{self.model} ({self.digest}: {self.way})"
 
 
 class Training(Record):
@@ -46,6 +65,7 @@ class Training(Record):
     """The held-out figures of exactly these weights."""
     facts: dict[str, int]
     """Fonts, families, real crops."""
+    teacher: Taught | None = later(None)
     losses: tuple[dict[str, float], ...]
     """step, mean training loss, learning rate."""
     exams: tuple[dict[str, float], ...]
@@ -66,6 +86,7 @@ def fit(
     device: str = "auto",
     material: Material = NOTHING,
     source: Path | None = None,
+    teacher: Path | None = None,
     fresh: bool = False,
     publish: bool = False,
 ) -> Training:
@@ -73,11 +94,13 @@ def fit(
 
     The leg ends after `minutes`; the learning rate's schedule after `horizon` minutes of training altogether, or
     without it after the recipe's steps. A run that is not resumed starts from `source`'s weights, if given. It is
-    evaluated every `evaluate_steps`, or every few minutes. `publish` puts the best weights so far into the model's
-    folder. Returns the making of those weights.
+    evaluated every `evaluate_steps`, or every few minutes. `teacher`, a bundle or a model folder, is learnt from
+    beside the labels. `publish` puts the best weights so far into the model's folder. Returns the making of those
+    weights.
     """
     spec = ModelSpec.read(model)
-    lesson = LESSONS[spec.task](spec, material)
+    asked = open_teacher(teacher, spec.task) if teacher else None
+    lesson = LESSONS[spec.task](spec, material, teacher=asked)
     run = runs / spec.name
     if source and (fresh or not (run / loop.CHECKPOINT).exists()):
         tensors, _ = loop.read_tensors(source / WEIGHTS_FILE)
@@ -100,7 +123,10 @@ def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
     if unknown:
         expected = f"settings among {', '.join(sorted(known))}"
         raise BadRecord(spec.name, f"[recipe] {', '.join(unknown)}", expected, "correct model.toml")
+    _require_teacher(lesson, leg)
     if rank() == 0:
+        if lesson.teaching:
+            tqdm.write(f"{spec.name}: taught by {Taught(**lesson.teaching.facts)}", file=sys.stderr)
         if leg.fresh:
             shutil.rmtree(leg.folder, ignore_errors=True)
         lesson.quarantine.keep_in(leg.folder)
@@ -109,6 +135,19 @@ def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
     loop.fit(lesson, spec, leg)
     if rank() == 0:
         complete(lesson, leg.folder)
+
+
+def _require_teacher(lesson: AnyLesson, leg: loop.Leg) -> None:
+    """Raises `BadInput` when a run that is resumed had another teacher until now: its history would be untrue."""
+    best = leg.folder / loop.BEST
+    if leg.fresh or not best.is_file():
+        return
+    before = loop.read_tensors(best)[1].get("teacher")
+    now = lesson.teaching.facts if lesson.teaching else None
+    if before != now:
+        was, given = (str(Taught(**one)) if one else "nobody" for one in (before, now))
+        found, expected = f"was taught by {was} until now", f"the same, not {given}"
+        raise BadInput(leg.folder, found, expected, "give its --teacher and recipe again, or start over with --fresh")
 
 
 def complete(lesson: AnyLesson, run: Path) -> None:
@@ -154,13 +193,18 @@ def publish_best(run: Path, model: Path) -> Training:
     return training
 
 
+def weights_bytes(tensors: dict[str, Tensor], model: str, step: int) -> bytes:
+    """The safetensors file of a model's weights after so many steps."""
+    return bytes(save(tensors, {"model": model, "step": str(step)}))
+
+
 def describe(run: Path, spec: ModelSpec) -> tuple[Training, bytes]:
     """The making of a run's best weights, and the weights as a safetensors file. Errors as `publish_best`."""
     if not (run / loop.BEST).is_file():
         raise NotProven(run, "no evaluated weights", loop.BEST, "let the training reach its first evaluation")
     tensors, note = loop.read_tensors(run / loop.BEST)
     load(spec, tensors, run / loop.BEST)
-    weights = save(tensors, {"model": spec.name, "step": str(note["step"])})
+    weights = weights_bytes(tensors, spec.name, note["step"])
     rows = [row for row in loop.read_metrics(run) if row["step"] <= note["step"]]
     losses = [{key: row[key] for key in ("step", "loss", "rate")} for row in rows if "loss" in row]
     training = Training(
@@ -175,6 +219,7 @@ def describe(run: Path, spec: ModelSpec) -> tuple[Training, bytes]:
         facts={
             key: value for key, value in note.items() if isinstance(value, int) and key not in Training.model_fields
         },
+        teacher=Taught(**note["teacher"]) if "teacher" in note else None,
         losses=tuple(losses[:: 1 + len(losses) // CURVE_POINTS]),
         exams=tuple(row for row in rows if "score" in row),
     )

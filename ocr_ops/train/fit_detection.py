@@ -24,7 +24,7 @@ from ocr_ops.data.render_pages import PageRenderer, RenderedPage, page_digest
 from ocr_ops.data.render_sheet import Segment
 from ocr_ops.data.render_text import CHARSET
 from ocr_ops.runtime.detection import polygons
-from ocr_ops.train import loop, targets
+from ocr_ops.train import distil, loop, targets
 from ocr_ops.train.artefacts import drawable, pages_png
 from ocr_ops.train.crops import Crop, Quarantine, read_crops
 from ocr_ops.train.judge import Counts
@@ -142,16 +142,24 @@ def read_real(
 class DetectionLesson:
     """Views of freshly drawn pages, DB's losses, and an exam of held-out fonts.
 
-    Recipe: `batch`, `crop` (side, px, a multiple of 32), `strength` of the augmentation, `seed`.
+    Recipe: `batch`, `crop` (side, px, a multiple of 32), `strength` of the augmentation, `seed`; with a teacher
+    `teaching`.
     """
 
     batches_per_pool = 8
-    recipe = frozenset({"batch", "crop", "real_share", "strength", "seed"})
+    recipe = distil.RECIPE | {"batch", "crop", "real_share", "strength", "seed"}
 
-    def __init__(self, spec: ModelSpec, material: Material = NOTHING, exam: int = 32) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        material: Material = NOTHING,
+        exam: int = 32,
+        teacher: distil.Teacher | None = None,
+    ) -> None:
         self.seed, self.batch, self.crop = (int(loop.setting(spec, key)) for key in ("seed", "batch", "crop"))
         self.strength = loop.setting(spec, "strength", 1.0)
         self.spec = spec
+        self.teaching = distil.PageTeaching(teacher, spec) if teacher else None
         torch.manual_seed(self.seed)
         self.network = cast(Detector, build(spec))
         self.quarantine = Quarantine()
@@ -198,6 +206,7 @@ class DetectionLesson:
             },
             "real_pages": len(self.real),
             "real_crops": len(self.renderer.crops),
+            **({"teacher": self.teaching.facts} if self.teaching else {}),
         }
 
     def pool(self, index: int) -> list[loop.Batch]:
@@ -225,15 +234,21 @@ class DetectionLesson:
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(self, batch: loop.Batch) -> Tensor:
-        """Balanced cross-entropy and dice on the kernel, dice on DB's soft binarisation, L1 on its threshold."""
+        """Balanced cross-entropy and dice on the kernel, dice on DB's soft binarisation, L1 on its threshold.
+
+        With a teacher the balanced cross-entropy on its map besides.
+        """
         logits, edge = (out.float() for out in self.network.forward_training(self._input(batch["image"])))
         kernel, mask, threshold, band = batch["maps"].split(1, 1)
         probability, level = torch.sigmoid(logits), torch.sigmoid(edge)
         binary = torch.sigmoid(50 * (probability - level))
         border = ((level - threshold).abs() * band).sum() / band.sum().clamp(min=1)
-        return (
+        labelled = (
             balanced(logits, kernel, mask) + dice(probability, kernel, mask) + dice(binary, kernel, mask) + 5 * border
         )
+        if self.teaching is None:
+            return labelled
+        return labelled + self.teaching.weight * balanced(logits, self.teaching.target(batch["image"]), mask)
 
     def _found(self, image: Gray) -> Floats:
         device = next(self.network.parameters()).device
@@ -254,7 +269,8 @@ class DetectionLesson:
             figures[f"{name}_precision"], figures[f"{name}_recall"] = hits / max(1, found), hits / max(1, true)
             figures[f"{name}_hmean"] = 2 * hits / max(1, found + true)
         means = [value for name, value in figures.items() if name.endswith("hmean")]
-        return {**figures, "score": sum(means) / len(means)}
+        cost = self.teaching.cost() if self.teaching else {}
+        return {**figures, **cost, "score": sum(means) / len(means)}
 
     def _count(self, image: Gray, quads: Floats) -> tuple[int, int, int]:
         """Hits, boxes found and segments there in one view."""

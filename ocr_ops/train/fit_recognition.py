@@ -19,7 +19,7 @@ from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_lines import LineRenderer, line_digest, to_height
 from ocr_ops.data.render_material import load_backgrounds, load_corpus
 from ocr_ops.runtime.ctc import decode
-from ocr_ops.train import loop
+from ocr_ops.train import distil, loop
 from ocr_ops.train.artefacts import of_lines
 from ocr_ops.train.crops import Crop, Quarantine, feasible, read_crops, unseen_crops
 from ocr_ops.train.judge import Counts
@@ -35,14 +35,22 @@ BLANK_SHARE = 0.03
 class RecognitionLesson:
     """Batches of equal cost, CTC, and an exam of held-out fonts and held-out receipts.
 
-    Recipe: `batch` (crops of mean width a batch), `longest` (px), `real_share`, `strength` of the augmentation, `seed`.
+    Recipe: `batch` (crops of mean width a batch), `longest` (px), `real_share`, `strength` of the augmentation, `seed`;
+    with a teacher `teaching` and `temperature`.
     """
 
     batches_per_pool = 8
-    recipe = frozenset({"batch", "longest", "real_share", "strength", "seed"})
+    recipe = distil.RECIPE | {"batch", "longest", "real_share", "strength", "seed"}
 
-    def __init__(self, spec: ModelSpec, material: Material = NOTHING, exam: int = 400) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        material: Material = NOTHING,
+        exam: int = 400,
+        teacher: distil.Teacher | None = None,
+    ) -> None:
         self.spec = spec
+        self.teaching = distil.LineTeaching(teacher, spec) if teacher else None
         self.seed, self.batch, self.longest = (int(loop.setting(spec, key)) for key in ("seed", "batch", "longest"))
         strength = loop.setting(spec, "strength", 1.0)
         torch.manual_seed(self.seed)
@@ -93,6 +101,7 @@ class RecognitionLesson:
             },
             "real_crops": sum(map(len, self.real)),
             "held_out_crops": sum(len(crops) for name, crops in self.exam.items() if name != "synthetic"),
+            **({"teacher": self.teaching.facts} if self.teaching else {}),
         }
 
     def pool(self, index: int) -> list[loop.Batch]:
@@ -148,7 +157,12 @@ class RecognitionLesson:
         return logits(self.network, self.spec, image)
 
     def loss(self, batch: loop.Batch) -> Tensor:
-        scores = functional.log_softmax(self.logits(batch["image"]), 2)
+        """CTC on the labels, a mean of nats a character; and the teacher's, if there is one."""
+        found = self.logits(batch["image"])
+        labelled = self._labelled(batch, functional.log_softmax(found, 2))
+        return labelled + self.teaching.weight * self.teaching.loss(batch, found) if self.teaching else labelled
+
+    def _labelled(self, batch: loop.Batch, scores: Tensor) -> Tensor:
         folded = batch["folded"]
         if folded.any():
             # The label does not know the case: either letter will do, so their probabilities add up.
@@ -184,7 +198,8 @@ class RecognitionLesson:
                 figures[f"{name}_exact"] = sum(a == b for a, b in pairs) / len(pairs)
         errors = [value for name, value in figures.items() if name.endswith("_cer")]
         silent = sum(not text for text in self.read(self.blanks)) / max(1, len(self.blanks))
-        return {**figures, "blank_silent": silent, "score": 1 - sum(errors) / len(errors)}
+        cost = self.teaching.cost() if self.teaching else {}
+        return {**figures, "blank_silent": silent, **cost, "score": 1 - sum(errors) / len(errors)}
 
     def picture(self) -> Gray:
         crops = [crop for part in self.exam.values() for crop in part[:20]]

@@ -23,7 +23,8 @@ HEARTBEAT = 20
 GRACE = 90
 """Seconds without one after which its worker counts as dead; the trial fails, and is queued again."""
 RETRIES = 2
-DIRECTIONS: tuple[Literal["maximize"], Literal["minimize"]] = ("maximize", "minimize")
+Direction = Literal["maximize", "minimize"]
+DIRECTIONS: tuple[Direction, ...] = ("maximize", "minimize")
 """Of a trial's values: score, CPU milliseconds."""
 TERMS = "terms"
 COST = "cpu_ms"
@@ -50,7 +51,9 @@ def store_url(home: Path, given: str | None) -> str:
     return given or os.environ.get(STORE_VARIABLE) or f"sqlite:///{home.absolute() / 'tune.db'}"
 
 
-def open_study(url: str, name: str, terms: Mapping[str, Any], seed: str) -> optuna.Study:
+def open_study(
+    url: str, name: str, terms: Mapping[str, Any], seed: str, directions: Sequence[Direction] = DIRECTIONS
+) -> optuna.Study:
     """The study of that name, made when there is none; many processes may have it open.
 
     `terms` are what makes trials comparable: `UsageError` when the study was begun under others. `OutsideSystem` when
@@ -58,7 +61,7 @@ def open_study(url: str, name: str, terms: Mapping[str, Any], seed: str) -> optu
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(study_name=name, storage=_storage(url), directions=DIRECTIONS, load_if_exists=True)
+        study = optuna.create_study(study_name=name, storage=_storage(url), directions=directions, load_if_exists=True)
         known = study.user_attrs.get(TERMS)
         if known is None and not study.get_trials(deepcopy=False):
             study.set_user_attr(TERMS, dict(terms))
