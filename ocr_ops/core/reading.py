@@ -1,4 +1,4 @@
-"""What a reading is: pages of lines of words. The CLI, the service and the scores share these."""
+"""What a reading is: pages of lines of words, and how the lines hang together. The CLI and the service share these."""
 
 from typing import Annotated, Literal
 
@@ -11,8 +11,13 @@ Polygon = tuple[tuple[float, float], ...]
 
 Confidence = Annotated[float, Field(ge=0, le=1)]
 
+Count = Annotated[int, Field(ge=0)]
+
 Orientation = Literal[0, 90, 180, 270]
 """Degrees by which a page is turned clockwise from upright."""
+
+Source = Literal["ocr", "text-layer"]
+"""Where a page's text is from: its pixels, or the document's own text."""
 
 
 class Word(Value):
@@ -28,13 +33,49 @@ class Line(Value):
     words: tuple[Word, ...]
 
 
+class Cell(Value):
+    """A cell of a table; rows and columns count from 0."""
+
+    row: Count
+    column: Count
+    row_span: Annotated[int, Field(ge=1)] = 1
+    column_span: Annotated[int, Field(ge=1)] = 1
+    text: str
+    polygon: Polygon
+    words: tuple[tuple[Count, Count], ...]
+    """Index of the page's line and of the word in it, for each word of the cell."""
+
+
+class Table(Value):
+    rows: Count
+    columns: Count
+    cells: tuple[Cell, ...]
+    """Row by row; places without a cell are empty."""
+
+
+class Block(Value):
+    """A paragraph, a heading or a table: lines that belong together."""
+
+    kind: Literal["text", "heading", "table"]
+    confidence: Confidence
+    polygon: Polygon
+    lines: tuple[Count, ...]
+    """Indices of the page's lines, in reading order."""
+    table: Table | None = None
+    """Of a table only."""
+
+
 class Page(Value):
     """Width and height in pixels, and orientation, of the page as it was given; so are all polygons."""
 
     width: int
     height: int
     orientation: Orientation = 0
+    source: Source = "ocr"
     lines: tuple[Line, ...]
+    """In reading order."""
+    blocks: tuple[Block, ...] = ()
+    """In reading order. Every line is in exactly one of them."""
 
     @property
     def text(self) -> str:

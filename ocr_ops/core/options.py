@@ -1,0 +1,61 @@
+"""ReadOptions: what a caller may ask of a reading, the same on the command line, in Python and over HTTP."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, StringConstraints
+
+from ocr_ops.core.record import Value, canonical_json, digest_bytes
+
+_RANGES = re.compile(r"[1-9]\d{0,4}(-[1-9]\d{0,4})?(,[1-9]\d{0,4}(-[1-9]\d{0,4})?)*", re.ASCII)
+_LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
+
+OutputFormat = Literal["json", "text", "hocr", "alto", "tsv", "markdown", "pdf"]
+
+
+def _ranges(value: str) -> str:
+    spans = page_spans(value)
+    if any(first > last for first, last in spans):
+        msg = "a range counts upwards"
+        raise ValueError(msg)
+    return value
+
+
+def page_spans(value: str) -> tuple[tuple[int, int], ...]:
+    """`1-3,8` as ((1, 3), (8, 8)). `ValueError` for anything else."""
+    if not _RANGES.fullmatch(value):
+        msg = "expected page numbers and ranges, such as 1-3,8"
+        raise ValueError(msg)
+    parts = (part.partition("-") for part in value.split(","))
+    return tuple((int(first), int(last or first)) for first, _, last in parts)
+
+
+class ReadOptions(Value):
+    """The defaults read a whole document as well as it can be. The digest is part of a cached answer's key."""
+
+    pages: Annotated[str, StringConstraints(max_length=200), AfterValidator(_ranges)] | None = None
+    """Which pages, counted from 1: `1-3,8`. None: all. Those beyond the document's end are left out."""
+    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)] | None = (
+        None
+    )
+    """BCP 47 tag of the document's language. It is told in outputs; a release that cannot write it refuses."""
+    text_layer: Literal["auto", "ignore"] = "auto"
+    """Whether a PDF page's own text is taken where it is sound, or every page is read from its pixels."""
+    orientation: bool = True
+    """Turn pages on their sides or upside-down."""
+    contrast: bool = True
+    """Faint print is darkened."""
+    deskew: bool = False
+    """Level a crooked page before its text is looked for."""
+    denoise: bool = False
+    """Take out specks and grain."""
+    upscale: bool = False
+    """Enlarge pages of few pixels."""
+
+    @property
+    def digest(self) -> str:
+        return digest_bytes(canonical_json(self.model_dump(mode="json")).encode())
+
+    def wants(self, page: int) -> bool:
+        """Whether page `page`, counted from 1, is to be read."""
+        return self.pages is None or any(first <= page <= last for first, last in page_spans(self.pages))
