@@ -13,7 +13,10 @@ OcrOpsError
 └── OutsideSystem         5   something we depend on is away: MLflow, a port, a server, a program
     ├── RegistryUnreachable
     ├── PortOccupied
-    └── ServerDied
+    ├── ServerDied
+    ├── ModelAway             a model service does not answer, or failed
+    ├── Overloaded            the service has as much to do as it can answer in time
+    └── TooLate               the caller's deadline passed
 """
 
 from enum import IntEnum
@@ -103,4 +106,23 @@ class PortOccupied(OutsideSystem):
 
 
 class ServerDied(OutsideSystem):
+    pass
+
+
+class ModelAway(OutsideSystem):
+    pass
+
+
+class Overloaded(OutsideSystem):
+    """`retry_after` seconds on, there should be room again."""
+
+    def __init__(self, subject: object, found: str, expected: str, remedy: str, retry_after: int = 1) -> None:
+        super().__init__(subject, found, expected, remedy)
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str, int]]:  # type: ignore[override]
+        return type(self), (self.subject, self.found, self.expected, self.remedy, self.retry_after)
+
+
+class TooLate(OutsideSystem):
     pass
