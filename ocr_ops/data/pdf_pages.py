@@ -12,7 +12,7 @@ from pypdfium2 import raw
 
 from ocr_ops.core.errors import BadInput
 from ocr_ops.data.render_sheet import MARGIN, SPLIT_GAP, Segment
-from ocr_ops.runtime.documents import PDFIUM_LOCK
+from ocr_ops.runtime.pdf import PDFIUM_LOCK
 
 POINTS_AN_INCH = 72
 SAME_LINE = 0.4

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ocr_ops.core.errors import UnreadableDocument
-from ocr_ops.runtime.documents import LIMITS, Limits, page_images
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.runtime.documents import LIMITS, Limits, page_images, sheets
 
 RED, GREEN, BLUE, WHITE = (200, 0, 0), (0, 200, 0), (0, 0, 200), (250, 250, 250)
 
@@ -111,6 +112,32 @@ def test_a_pdf_is_rendered_at_its_resolution() -> None:
     (small, _) = page_images(data, "a.pdf", Limits(max_pixels=10_000))
     assert 9_000 < small.shape[0] * small.shape[1] <= 10_000
     assert status(data, Limits(max_pages=1)) == 413
+
+
+@pytest.mark.parametrize(
+    ("pages", "numbers"),
+    [(None, [1, 2, 3, 4, 5]), ("2", [2]), ("4-9", [4, 5]), ("3,1-2,2", [1, 2, 3]), ("5,99999", [5])],
+)
+@pytest.mark.parametrize("form", ["PDF", "TIFF"])
+def test_only_wanted_pages_are_opened(form: str, pages: str | None, numbers: list[int]) -> None:
+    """Each tells its number and how many there will be; those beyond the end are left out."""
+    pictures = [picture(10 + i, 20) for i in range(5)]
+    data = save(pictures[0], form, save_all=True, append_images=pictures[1:])
+    found = list(sheets(data, "many", ReadOptions(pages=pages), Limits(max_pages=5)))
+    assert [sheet.number for sheet in found] == numbers
+    assert {sheet.count for sheet in found} == {len(numbers)}
+    assert all(sheet.image is not None for sheet in found)
+
+
+@pytest.mark.parametrize(("pages", "expected"), [("6", 422), ("1-4", 413), (None, 413)])
+@pytest.mark.parametrize("form", ["PDF", "TIFF"])
+def test_pages_that_cannot_be_had(form: str, pages: str | None, expected: int) -> None:
+    """None of those asked for is there, or more are asked for than one document may have."""
+    pictures = [picture()] * 5
+    data = save(pictures[0], form, save_all=True, append_images=pictures[1:])
+    with pytest.raises(UnreadableDocument) as caught:
+        list(sheets(data, "many", ReadOptions(pages=pages), Limits(max_pages=3)))
+    assert caught.value.http_status == expected
 
 
 def test_pdfs_are_rendered_one_at_a_time() -> None:

@@ -1,0 +1,62 @@
+"""PDFs, opened by PDFium: their pages rendered."""
+
+import math
+import threading
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+import pypdfium2
+from numpy.typing import NDArray
+
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.runtime.sheet import Limits, Sheet, guard, wanted
+
+_HEADER_WITHIN = 1024  # ISO 32000-1, appendix H: readers accept the header anywhere in the first 1024 bytes
+POINTS_AN_INCH = 72
+
+# PDFium may be entered by one thread of a process at a time. Re-entrant, because the garbage collector may
+# close a forgotten generator in the very thread that holds the lock.
+PDFIUM_LOCK = threading.RLock()
+
+
+def is_pdf(data: bytes) -> bool:
+    return b"%PDF-" in data[:_HEADER_WITHIN]
+
+
+def pdf_sheets(data: bytes, name: str, options: ReadOptions, limits: Limits) -> Iterator[Sheet]:
+    """The pages of a PDF."""
+    with PDFIUM_LOCK:
+        pdf = guard(name, lambda: pypdfium2.PdfDocument(data))
+    try:
+        with PDFIUM_LOCK:
+            numbers = wanted(name, options.pages, guard(name, lambda: len(pdf)), limits)
+            guard(name, pdf.init_forms)  # or filled-in fields would not be drawn
+        for number in numbers:
+            with PDFIUM_LOCK:
+                picture = guard(name, partial(_render, pdf, number, limits))
+            yield Sheet(number, len(numbers), picture)
+    finally:
+        with PDFIUM_LOCK:
+            pdf.close()
+
+
+def _render(pdf: pypdfium2.PdfDocument, number: int, limits: Limits) -> NDArray[np.uint8]:
+    """One page as uint8 (H, W, 3) RGB; call it under the lock."""
+    # Closed by hand: a finaliser would call PDFium from the garbage collector, outside the lock.
+    page = pdf[number - 1]
+    try:
+        width, height = page.get_size()
+        if width <= 0 or height <= 0:
+            msg = f"page {number} of {width:g} x {height:g} points"
+            raise ValueError(msg)
+        # PDFium rounds both sides up: the largest s with (width s + 1) (height s + 1) <= max_pixels.
+        area, half = width * height, (width + height) / 2
+        most = (math.sqrt(half * half + area * (limits.max_pixels - 1)) - half) / area
+        bitmap = page.render(scale=min(limits.pdf_dpi / POINTS_AN_INCH, most), rev_byteorder=True)
+        try:
+            return np.array(bitmap.to_numpy())
+        finally:
+            bitmap.close()
+    finally:
+        page.close()

@@ -1,0 +1,87 @@
+"""Sheet: a page of a document as it was opened; what opening one may cost, and the one way it fails."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.core.options import page_spans
+from ocr_ops.core.reading import Page
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a document may cost."""
+
+    max_bytes: int = 20 * 2**20
+    max_pixels: int = 60_000_000
+    """A page. Images above are refused; PDF pages are rendered coarser instead."""
+    max_pages: int = 50
+    """Of those that are wanted."""
+    pdf_dpi: int = 200
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One page of a document: its pixels, or its own text where that can be believed."""
+
+    number: int
+    """In the document, counted from 1."""
+    count: int | None
+    """How many pages of the document are wanted, where that is known."""
+    image: NDArray[np.uint8] | None
+    """(H, W, 3) RGB, upright. None where there is text."""
+    text: Page | None = None
+    """The page's reading, in pixels of the page as `image` would have them: no model is to be asked."""
+
+
+def guard(name: str, step: Callable[[], T]) -> T:
+    """Runs one step of a decoder; whatever it trips over becomes an `UnreadableDocument`."""
+    try:
+        return step()
+    except UnreadableDocument:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise too_large(name, str(error).partition(",")[0], "a page of fewer pixels") from None
+    except MemoryError:
+        raise too_large(name, "more than the memory it may take", "less") from None
+    except Exception as error:  # noqa: BLE001  decoders fed with hostile bytes raise anything
+        if "password" in str(error).lower():
+            raise broken(name, "locked with a password") from None
+        raise broken(name, f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")) from None
+
+
+def broken(name: str, found: str) -> UnreadableDocument:
+    return UnreadableDocument(name, found, "a whole, open document", "save or scan it again", 422)
+
+
+def too_large(name: str, found: str, expected: str) -> UnreadableDocument:
+    return UnreadableDocument(name, found, expected, "split or shrink it", 413)
+
+
+def wanted(name: str, pages: str | None, count: int, limits: Limits) -> list[int]:
+    """The numbers of a document's pages that `ReadOptions.pages` names, in order; all of `count` for None."""
+    if not count:
+        raise broken(name, "no pages")
+    spans = ((1, count),) if pages is None else page_spans(pages)
+    inside = sorted((first, min(last, count)) for first, last in spans if first <= count)
+    if not inside:
+        found = f"{count} pages" if count > 1 else "one page"
+        raise UnreadableDocument(name, found, f"pages {pages}", "ask for pages that it has", 422)
+    numbers: list[int] = []
+    for first, last in inside:
+        start = max(first, numbers[-1] + 1) if numbers else first
+        if len(numbers) + last - start + 1 > limits.max_pages:
+            asked = f"{count} pages" if pages is None else f"over {limits.max_pages} pages asked for"
+            raise too_large(name, asked, f"at most {limits.max_pages}")
+        numbers.extend(range(start, last + 1))
+    return numbers
