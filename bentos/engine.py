@@ -125,9 +125,10 @@ class Engine:
                 image = await anext(images, None)
             if image is None:
                 return None
-            orient = self.orient and options.orientation
+            if not self.orient:
+                options = options.model_copy(update={"orientation": False})
             try:
-                return await read_page(image, self.hops, *self.inputs, orient=orient)
+                return await read_page(image, self.hops, *self.inputs, options)
             except (aiohttp.ClientError, BentoMLException) as error:
                 log.exception("a model service failed")
                 raise ModelAway("model service", type(error).__name__, "an answer", "try again soon") from None

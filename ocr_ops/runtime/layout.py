@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ocr_ops.core.reading import Line, Page, Polygon, Word
+from ocr_ops.core.reading import Block, Cell, Line, Page, Polygon, Word
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.recognition import parts_of
 
@@ -18,6 +19,7 @@ ROW_OVERLAP = 0.5
 """Share of the lower one's height by which two neighbours of one row overlap."""
 COLUMN_OVERLAP = 0.5
 """Share of the shorter one's width above which two segments stand over each other, not beside."""
+P = TypeVar("P", Line, Word, Block, Cell)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,29 @@ def assemble(
         for row, outline in zip(rows, outlines, strict=True)
     ]
     return Page(width=width, height=height, lines=tuple(lines))
+
+
+def placed(page: Page, move: NDArray[np.float64], width: int, height: int) -> Page:
+    """The page on a sheet of another size, every corner moved by an affine map (2, 3) of points (x, y, 1)."""
+    outlines = [*(line.polygon for line in page.lines), *(word.polygon for line in page.lines for word in line.words)]
+    outlines += [block.polygon for block in page.blocks]
+    outlines += [cell.polygon for block in page.blocks if block.table for cell in block.table.cells]
+    if not outlines:
+        return page.model_copy(update={"width": width, "height": height})
+    corners = np.asarray(outlines, np.float64) @ move[:, :2].T + move[:, 2]
+    there = iter(_polygons(corners, width, height))
+
+    def moved(part: P) -> P:
+        return part.model_copy(update={"polygon": next(there)})
+
+    lines = [moved(line) for line in page.lines]
+    lines = [line.model_copy(update={"words": tuple(map(moved, line.words))}) for line in lines]
+    blocks = [moved(block) for block in page.blocks]
+    for place, block in enumerate(blocks):
+        if block.table:
+            table = block.table.model_copy(update={"cells": tuple(map(moved, block.table.cells))})
+            blocks[place] = block.model_copy(update={"table": table})
+    return page.model_copy(update={"width": width, "height": height, "lines": tuple(lines), "blocks": tuple(blocks)})
 
 
 def _turn(polygons: NDArray[np.float64]) -> NDArray[np.float64]:

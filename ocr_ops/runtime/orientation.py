@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ocr_ops.core.reading import Orientation, Page, Polygon
+from ocr_ops.core.reading import Orientation, Page
 from ocr_ops.runtime.ctc import Decoded
+from ocr_ops.runtime.layout import placed
 
 SURE = 0.84
 """Mean confidence of a page's characters from which on it stands upright. On real pages: upright 0.86 to 0.98,
@@ -99,24 +100,7 @@ def as_given(page: Page, orientation: Orientation) -> Page:
     if not orientation:
         return page
     width, height = page.width, page.height
-
-    def back(polygon: Polygon) -> Polygon:
-        if orientation == 90:
-            corners = [(height - y, x) for x, y in polygon]
-        elif orientation == 180:
-            corners = [(width - x, height - y) for x, y in polygon]
-        else:
-            corners = [(y, width - x) for x, y in polygon]
-        return tuple((round(x, 1), round(y, 1)) for x, y in corners)
-
-    lines = tuple(
-        line.model_copy(
-            update={
-                "polygon": back(line.polygon),
-                "words": tuple(w.model_copy(update={"polygon": back(w.polygon)}) for w in line.words),
-            }
-        )
-        for line in page.lines
-    )
     across, down = (width, height) if orientation == 180 else (height, width)
-    return Page(width=across, height=down, orientation=orientation, lines=lines)
+    back = {90: ((0, -1, height), (1, 0, 0)), 180: ((-1, 0, width), (0, -1, height)), 270: ((0, 1, 0), (-1, 0, width))}
+    turned = placed(page, np.array(back[orientation], np.float64), across, down)
+    return turned.model_copy(update={"orientation": orientation})

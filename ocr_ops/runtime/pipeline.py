@@ -7,16 +7,17 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Orientation, Page, Reading
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import orientation, telemetry
-from ocr_ops.runtime.contrast import strong
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, page_images
-from ocr_ops.runtime.layout import assemble
+from ocr_ops.runtime.layout import assemble, placed
 from ocr_ops.runtime.orientation import Pieces, flipped, probes
+from ocr_ops.runtime.preprocess import AS_IT_IS, View, prepared
 from ocr_ops.runtime.recognition import Recognizer, prepare_crops
 from ocr_ops.runtime.session import to_channels
 
@@ -38,31 +39,36 @@ class Models(Protocol):
         """`work(*args)`, run where nobody waits for it."""
 
 
+AS_A_RULE = ReadOptions()
+
+
 async def read_page(
-    page: Picture, models: Models, detection: InputSpec, recognition: InputSpec, *, orient: bool = True
+    page: Picture, models: Models, detection: InputSpec, recognition: InputSpec, options: ReadOptions = AS_A_RULE
 ) -> Page:
     """Reads one page, uint8 (H, W, 3) RGB, with models of these inputs, and counts it.
 
-    With `orient`, a page on its side or upside-down is read as well as an upright one, for two to three times the
-    work; an upright one that reads well takes none. A faint page is read as if it were printed in black. All polygons
-    are in pixels of the page as given.
+    With `options.orientation`, a page on its side or upside-down is read as well as an upright one, for two to three
+    times the work; an upright one that reads well takes none. All polygons are in pixels of the page as given.
     """
-    held = _Held(await models.aside(_plain, page, detection, recognition), models, detection, recognition)
+    view = await models.aside(_prepared, page, detection, recognition, options)
+    held = _Held(view.pixels, models, detection, recognition)
     pieces = await held.read_all()
     degrees: Orientation = 0
-    if orient and pieces.doubtful:
+    if options.orientation and pieces.doubtful:
         degrees, pieces = await _upright(held, pieces)
-    height, width = page.shape[:2] if degrees in (0, 180) else page.shape[1::-1]
+    height, width = view.pixels.shape[:2] if degrees in (0, 180) else view.pixels.shape[1::-1]
     upright = await models.aside(assemble, width, height, pieces.polygons, pieces.texts)
-    made = orientation.as_given(upright, degrees)
+    turned = orientation.as_given(upright, degrees)
+    made = turned if view.back is AS_IT_IS else placed(turned, view.back, *page.shape[1::-1])
     telemetry.page_read(made, [text.confidence for text in pieces.texts if text.text])
     return made
 
 
-def _plain(page: Picture, detection: InputSpec, recognition: InputSpec) -> Picture:
-    """The page in black print, and grey at once if neither model reads colours."""
-    page = strong(page)
-    return to_channels(page, detection) if detection.channels == recognition.channels else page
+def _prepared(page: Picture, detection: InputSpec, recognition: InputSpec, options: ReadOptions) -> View:
+    """The page after its steps, and grey at once if neither model reads colours."""
+    view = prepared(page, options)
+    one = detection.channels == recognition.channels
+    return View(to_channels(view.pixels, detection), view.back) if one else view
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +129,19 @@ async def _upright(held: _Held, plain: Pieces) -> tuple[Orientation, Pieces]:
 class Reader:
     """May be shared by threads."""
 
-    def __init__(self, release: Release, threads: int | None = None, *, orient: bool = True) -> None:
-        """Loads both bundles; errors as `Session`. `orient` as `read_page`."""
+    def __init__(self, release: Release, threads: int | None = None) -> None:
+        """Loads both bundles; errors as `Session`."""
         self.detector = Detector(release.detection, threads)
         self.recognizer = Recognizer(release.recognition, threads)
-        self.orient = orient
 
-    def read_page(self, page: Picture) -> Page:
-        """Reads one page, uint8 (H, W, 3) RGB."""
+    def read_page(self, page: Picture, options: ReadOptions = AS_A_RULE) -> Page:
+        """Reads one page, uint8 (H, W, 3) RGB: as the function of this name."""
         detection, recognition = self.detector.bundle.manifest.input, self.recognizer.bundle.manifest.input
-        return finished(read_page(page, _Here(self), detection, recognition, orient=self.orient))
+        return finished(read_page(page, _Here(self), detection, recognition, options))
 
-    def read(self, data: bytes, name: str, limits: Limits = LIMITS) -> Reading:
+    def read(self, data: bytes, name: str, options: ReadOptions = AS_A_RULE, limits: Limits = LIMITS) -> Reading:
         """Reads a document from its bytes; `UnreadableDocument` as `page_images`."""
-        return Reading(pages=tuple(self.read_page(page) for page in page_images(data, name, limits)))
+        return Reading(pages=tuple(self.read_page(page, options) for page in page_images(data, name, limits)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.release import Release
 from ocr_ops.data.render_lines import LineRenderer
 from ocr_ops.runtime import detection, pipeline, recognition
 from ocr_ops.runtime.documents import page_images
-from ocr_ops.runtime.pipeline import Reader
+from ocr_ops.runtime.pipeline import AS_A_RULE, Reader
 
 Picture = NDArray[np.uint8]
 
 NETWORK = "network"
 OTHER = "all else"
 STAGES = {
-    "contrast": (pipeline, "_plain"),
+    "preprocessing": (pipeline, "_prepared"),
     "resize": (pipeline, "prepare_page"),
     "contours": (detection, "polygons"),
     "crops": (pipeline, "prepare_crops"),
@@ -40,12 +41,12 @@ STAGES = {
 """Each stage with the function that is its work; what none of them does is `OTHER`."""
 
 
-def stages_of(reader: Reader, page: Picture) -> dict[str, float]:
+def stages_of(reader: Reader, page: Picture, options: ReadOptions = AS_A_RULE) -> dict[str, float]:
     """CPU seconds of this thread that reading a page takes, by stage. The reader has one thread."""
     spent: dict[str, float] = defaultdict(float)
     with _clocked(reader, spent):
         start = time.thread_time()
-        reader.read_page(page)
+        reader.read_page(page, options)
         total = time.thread_time() - start
     return {**spent, OTHER: total - sum(spent.values())}
 

@@ -11,6 +11,7 @@ import yaml
 
 from ocr_ops.core.bundle import ModelBundle
 from ocr_ops.core.errors import BadInput, BadRecord, OcrOpsError, UsageError
+from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.record import digest_file
 from ocr_ops.core.release import Release
 from ocr_ops.core.scores import Match, match_words
@@ -337,14 +338,14 @@ def test_rapidocr_reads_as_well_here_for_less(shared_data: Path, tmp_path: Path)
     pages = read_pages(shared_data / "sroie")
     chosen = PageSet(pages.folder, tuple(page for page in pages.pages if Path(page.image).stem in SAMPLES), pages.fold)
     bundles = [take_in(model, chosen, tmp_path) for model in (found, read)]
-    reader = Reader(Release.write(tmp_path / "release", *bundles), threads=1, orient=False)
+    reader = Reader(Release.write(tmp_path / "release", *bundles), threads=1)
     one = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
     peer = rapidocr_package.RapidOCR(params={**one, "Global.log_level": "error"})
     ours, theirs, seconds, their_seconds = Match(), Match(), 0.0, 0.0
     for page in chosen.pages:
         path = chosen.folder / page.image
         start = time.process_time()
-        text = reader.read(path.read_bytes(), path.name).text
+        text = reader.read(path.read_bytes(), path.name, ReadOptions(orientation=False)).text
         middle = time.process_time()
         lines = peer(str(path)).txts
         seconds, their_seconds = seconds + middle - start, their_seconds + time.process_time() - middle

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Line, Orientation, Page, Word
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
@@ -81,7 +82,7 @@ class Toy:
 
 
 def read(page: Picture, models: Toy, *, orient: bool = True) -> Page:
-    return finished(read_page(page, models, DETECTION, RECOGNITION, orient=orient))
+    return finished(read_page(page, models, DETECTION, RECOGNITION, ReadOptions(orientation=orient)))
 
 
 LETTER = [(40, 40, 20), (40, 80, 30), (40, 120, 8), (200, 120, 12), (40, 160, 25), (40, 200, 3)]

@@ -1,0 +1,160 @@
+"""Preprocessing: what may be done to a page's pixels before they are read, step by step, and the way back.
+
+Each step looks at the page first and leaves it as it is where it has nothing to mend. docs/preprocessing.md tells
+what each is worth; what is on by default says `ReadOptions`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.runtime.contrast import strong
+
+Picture = NDArray[np.uint8]
+Affine = NDArray[np.float64]
+"""(2, 3): maps points (x, y, 1)."""
+
+AS_IT_IS: Affine = np.eye(2, 3)
+
+SMALL = 1000
+"""Pixels of a page's longer side below which it is enlarged."""
+SKEWED = 0.7
+"""Degrees below which a page counts as level: boxes follow their text that far and farther."""
+MOST_SKEW = 15.0
+"""Degrees that a page may be crooked."""
+LOOKED_AT = 700
+"""Pixels of the longer side at which a page's skew is looked for."""
+INK_POINTS = 20_000
+"""Of a page's ink that are looked at."""
+SPECKS = 0.003
+"""Share of the paper's pixels that differ from all around them, from which on a page is cleaned."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page as it is read."""
+
+    pixels: Picture
+    """(H, W) or (H, W, 3) RGB."""
+    back: Affine
+    """From its points to those of the page as given."""
+
+    def then(self, step: "Step") -> "View":
+        """What a step makes of it."""
+        made = step(self.pixels)
+        return View(made.pixels, after(self.back, made.back)) if isinstance(made, View) else View(made, self.back)
+
+
+Step = Callable[[Picture], View | Picture]
+
+
+def after(last: Affine, first: Affine) -> Affine:
+    """The map that is `first` and then `last`."""
+    return np.asarray(last @ np.vstack([first, [0, 0, 1]]))
+
+
+def prepared(page: Picture, options: ReadOptions) -> View:
+    """The page, uint8 (H, W, 3) RGB or (H, W), after the steps that `options` ask for."""
+    view = View(page, AS_IT_IS)
+    for name, step in STEPS.items():
+        if getattr(options, name):
+            view = view.then(step)
+    return view
+
+
+def clean(page: Picture) -> Picture:
+    """Without specks and grain: each pixel the median of its neighbourhood, where much of the paper is specked."""
+    return np.asarray(cv2.medianBlur(page, 3), np.uint8) if _specks(page) >= SPECKS else page
+
+
+def _specks(page: Picture) -> float:
+    """The share of pixels that differ much from all their neighbours."""
+    grey = _grey(page)
+    kernel = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
+    lowest, highest = cv2.erode(grey, kernel), cv2.dilate(grey, kernel)
+    return float(np.mean((cv2.subtract(lowest, grey) > 40) | (cv2.subtract(grey, highest) > 40)))
+
+
+def enlarged(page: Picture) -> View | Picture:
+    """A page of few pixels at twice its size."""
+    height, width = page.shape[:2]
+    if max(height, width) >= SMALL:
+        return page
+    pixels = cv2.resize(page, (2 * width, 2 * height), interpolation=cv2.INTER_CUBIC)
+    return View(np.asarray(pixels, np.uint8), AS_IT_IS / 2)
+
+
+def levelled(page: Picture) -> View | Picture:
+    """A crooked page turned level, on a sheet that holds its corners."""
+    degrees = skew(page)
+    if abs(degrees) < SKEWED:
+        return page
+    height, width = page.shape[:2]
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    size = int(np.ceil(width * cos + height * abs(sin))), int(np.ceil(width * abs(sin) + height * cos))
+    back = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    back[:, 2] = np.array([width, height]) / 2 - back[:, :2] @ np.array(size) / 2
+    # Corners lie on pixel edges, OpenCV samples at pixel centres.
+    sampled = back.copy()
+    sampled[:, 2] += back[:, :2].sum(axis=1) / 2 - 0.5
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    turned = cv2.warpAffine(page, sampled, size, flags=flags, borderMode=cv2.BORDER_CONSTANT, borderValue=_paper(page))
+    return View(np.asarray(turned, np.uint8), back)
+
+
+def skew(page: Picture) -> float:
+    """Degrees by which a page's lines fall to the right, or to the left below 0; 0 of a page that does not tell.
+
+    Seen along its lines, a page's ink falls into few rows. It is looked at along every angle, also of lines that run
+    down the page.
+    """
+    grey = _grey(page)
+    scale = LOOKED_AT / max(grey.shape)
+    if scale < 1:
+        grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+    ground = cv2.medianBlur(cv2.resize(grey, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA), 21)
+    ground = cv2.resize(ground, grey.shape[::-1])
+    points = np.argwhere(cv2.absdiff(grey, ground) > 40)[:, ::-1].astype(np.float64)
+    if len(points) < 50:
+        return 0.0
+    points = points[:: max(len(points) // INK_POINTS, 1)]
+    found = [_steepest(points), _steepest(points[:, ::-1] * [1, -1])]
+    return max(found)[1]
+
+
+def _steepest(points: NDArray[np.float64]) -> tuple[float, float]:
+    """How clearly points (N, 2) fall into rows, and at which angle in degrees they do so best."""
+
+    def clearness(degrees: float) -> float:
+        cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        rows = np.rint(points[:, 1] * cos - points[:, 0] * sin).astype(np.intp)
+        counts = np.bincount(rows - rows.min()).astype(np.float64)
+        return float(np.square(np.diff(counts)).sum())
+
+    best = max(np.arange(-MOST_SKEW, MOST_SKEW + 1), key=clearness)
+    for step in (0.25, 0.05):
+        best = max(best + step * np.arange(-4, 5), key=clearness)
+    return clearness(best), float(best)
+
+
+def _grey(page: Picture) -> Picture:
+    """(H, W): green is near enough to brightness."""
+    return page if page.ndim == 2 else np.ascontiguousarray(page[:, :, 1])
+
+
+def _paper(page: Picture) -> tuple[float, ...]:
+    """The page's commonest colour, near enough: each channel's median."""
+    return tuple(np.median(page[::8, ::8].reshape(-1, *page.shape[2:]), axis=0).reshape(-1).tolist())
+
+
+STEPS: Mapping[str, Step] = {
+    "denoise": clean,
+    "contrast": strong,
+    "upscale": enlarged,
+    "deskew": levelled,
+}
+"""In the order they are done, each by the name of its option. Orientation comes after them: it takes the models."""
