@@ -10,11 +10,23 @@ from collections.abc import Sequence
 
 import click
 
-from ocr_ops.cli import data, importing, measure, models, optimizing, reading, releases, searching
+from ocr_ops.cli import data, importing, keys, measure, models, optimizing, reading, releases, searching
 from ocr_ops.cli.options import cli
 from ocr_ops.core.errors import ExitCode, OcrOpsError
 
-__all__ = ["cli", "data", "importing", "main", "measure", "models", "optimizing", "reading", "releases", "searching"]
+__all__ = [
+    "cli",
+    "data",
+    "importing",
+    "keys",
+    "main",
+    "measure",
+    "models",
+    "optimizing",
+    "reading",
+    "releases",
+    "searching",
+]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

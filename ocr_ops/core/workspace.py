@@ -55,7 +55,13 @@ class Workspace:
 
     @property
     def keys(self) -> Path:
+        """Keys that sign and verify receipts."""
         return self.home / "keys"
+
+    @property
+    def api_keys(self) -> Path:
+        """Who may call the service; `OCR_OPS_KEYS_FILE` takes over when it is set: a mounted secret."""
+        return Path(os.environ.get("OCR_OPS_KEYS_FILE") or self.home / "keys.json")
 
     @property
     def ledger(self) -> Path:

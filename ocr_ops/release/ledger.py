@@ -7,14 +7,11 @@ against mistakes and careless hands; someone who rewrites both files from the st
 copies elsewhere.
 """
 
-import fcntl
 import getpass
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +21,7 @@ from pydantic import Field
 
 from ocr_ops.core.bundle import Digest
 from ocr_ops.core.errors import BadRecord
-from ocr_ops.core.record import Record, digest_bytes, write_atomic
+from ocr_ops.core.record import Record, digest_bytes, lock, write_atomic
 
 GENESIS = digest_bytes(b"")
 """What the first entry names as its predecessor."""
@@ -76,15 +73,6 @@ class Chain:
 
     entries: tuple[Entry, ...]
     torn: bytes
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Holds an exclusive lock on a file, waiting for whoever has it; the end of a process frees its locks."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True, slots=True)

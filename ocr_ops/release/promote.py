@@ -28,11 +28,11 @@ from pathlib import Path
 from typing import Literal
 
 from ocr_ops.core.errors import BadInput, CorruptBundle, GateFailed, NotProven, UnknownModel, UsageError
-from ocr_ops.core.record import short
+from ocr_ops.core.record import lock, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import ModelVersion, Registry
-from ocr_ops.release.ledger import Entry, Ledger, Move, lock
+from ocr_ops.release.ledger import Entry, Ledger, Move
 from ocr_ops.release.signing import read_receipt, receipt_path, verify
 
 MODEL = "ocr"
