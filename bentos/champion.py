@@ -43,7 +43,7 @@ def serving() -> ServingSettings:
     try:
         return ServingSettings.read(workspace, release)
     except OcrOpsError as error:
-        _end(error)
+        end(error)
 
 
 def require_champion() -> None:
@@ -51,7 +51,7 @@ def require_champion() -> None:
     try:
         serving().tuned(open_champion())
     except OcrOpsError as error:
-        _end(error)
+        end(error)
 
 
 def require_attested() -> None:
@@ -66,7 +66,7 @@ def require_attested() -> None:
             if not release.attested_at(bundle.manifest.task, place):
                 raise _unattested(release, bundle.manifest.task, place)
     except OcrOpsError as error:
-        _end(error)
+        end(error)
 
 
 def attested(release: Release, task: Task, provider: str) -> bool:
@@ -92,7 +92,7 @@ def require_port() -> None:
             probe.bind((host, port))
         except OSError as error:
             found = (error.strerror or str(error)).lower()
-            _end(PortOccupied(f"{host}:{port}", found, "a free address", "stop what listens there, or pass --port"))
+            end(PortOccupied(f"{host}:{port}", found, "a free address", "stop what listens there, or pass --port"))
 
 
 def model_threads(settings: ServingSettings, workers: int) -> int:
@@ -104,7 +104,7 @@ def setting(name: str, default: int) -> int:
     """A whole number from the environment; anything else ends the process with one line."""
     value = os.environ.get(name, str(default))
     if not (value.isascii() and value.isdigit() and int(value)):
-        _end(UsageError(name, repr(value), "a whole number from 1", "correct the variable"))
+        end(UsageError(name, repr(value), "a whole number from 1", "correct the variable"))
     return int(value)
 
 
@@ -117,8 +117,28 @@ def choice(name: str, default: str, other: str) -> str:
     """One of two words from the environment; anything else ends the process with one line."""
     value = os.environ.get(name, default)
     if value not in (default, other):
-        _end(UsageError(name, repr(value), f"{default} or {other}", "correct the variable"))
+        end(UsageError(name, repr(value), f"{default} or {other}", "correct the variable"))
     return value
+
+
+def secret(name: str) -> str | None:
+    """A value from the environment, or from the file that `NAME_FILE` names, as containers are handed theirs.
+
+    None without either; a file that cannot be read, or both, ends the process with one line.
+    """
+    value, file = os.environ.get(name), os.environ.get(f"{name}_FILE")
+    if value and file:
+        end(UsageError(name, f"set, and {name}_FILE too", "one of them", "unset the other"))
+    if not file:
+        return value or None
+    try:
+        text = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        found = getattr(error, "strerror", None) or "no text"
+        end(UsageError(f"{name}_FILE", f"{file}: {found}", "a file with the value", "correct the path"))
+    if not text:
+        end(UsageError(f"{name}_FILE", f"{file}: empty", "a file with the value", "write it there"))
+    return text
 
 
 def _workspace() -> Workspace:
@@ -137,6 +157,7 @@ def _unattested(release: Release, task: Task, place: Place) -> NotProven:
     )
 
 
-def _end(error: OcrOpsError) -> NoReturn:
+def end(error: OcrOpsError) -> NoReturn:
+    """Ends the process with one line."""
     print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log is no place for last words
     raise SystemExit(error.exit_code)

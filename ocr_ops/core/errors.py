@@ -16,6 +16,7 @@ OcrOpsError
     ├── ServerDied
     ├── ModelAway             a model service does not answer, or failed
     ├── Overloaded            the service has as much to do as it can answer in time
+    ├── StoreAway             Redis is slow, full, read-only or gone; who needs it goes on without
     └── TooLate               the caller's deadline passed
 """
 
@@ -122,6 +123,10 @@ class Overloaded(OutsideSystem):
 
     def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str, int]]:  # type: ignore[override]
         return type(self), (self.subject, self.found, self.expected, self.remedy, self.retry_after)
+
+
+class StoreAway(OutsideSystem):
+    pass
 
 
 class TooLate(OutsideSystem):

@@ -22,6 +22,10 @@ MODEL_ATTESTED = "ocr_model_attested"
 """Gauge: 1 where the release was admitted on this CPU's instructions and provider, else 0. Labels: task, provider."""
 IN_FLIGHT = "ocr_requests_in_flight"
 """Gauge: documents being read now."""
+STORE_UP = "ocr_store_up"
+"""Gauge: 1 while Redis answers, 0 while the service goes on without it; none where there is no Redis."""
+STORE_LEFT = "ocr_store_left_total"
+"""Counter: times Redis was found away. Labels: reason (slow, gone, full, read-only, refused, an error)."""
 
 SECONDS_BUCKETS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,

@@ -91,6 +91,16 @@ def release_loaded(release: Release) -> None:
         _requests().labels(status)
 
 
+def store_up(*, up: bool) -> None:
+    """Tells whether Redis answers this process."""
+    _store_up().set(up)
+
+
+def store_left(reason: str) -> None:
+    """Redis was found away, for this reason."""
+    _store_left().labels(reason).inc()
+
+
 def exposition() -> tuple[bytes, str]:
     """The metrics of all processes of this server in Prometheus' text format, and its content type.
 
@@ -173,3 +183,13 @@ def _model_attested() -> Gauge:
 @cache
 def _in_flight() -> Gauge:
     return Gauge(metrics.IN_FLIGHT, "Documents being read now.", multiprocess_mode="livesum")
+
+
+@cache
+def _store_up() -> Gauge:
+    return Gauge(metrics.STORE_UP, "1 while Redis answers.", multiprocess_mode="livemin")
+
+
+@cache
+def _store_left() -> Counter:
+    return Counter(metrics.STORE_LEFT, "Times Redis was found away.", ["reason"])

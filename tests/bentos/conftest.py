@@ -13,6 +13,7 @@ with warnings.catch_warnings():
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import Server, serve
+from tests.redis_server import RedisServer, redis_running
 from tests.tiny import build_release
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,3 +33,10 @@ def server(served: tuple[Workspace, Release]) -> Iterator[Server]:
     env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_MAX_IN_FLIGHT": "4"}
     with serve(ROOT, env=env, log=workspace.home / "server.log") as running:
         yield running
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis of the test's own."""
+    with redis_running(tmp_path / "redis") as server:
+        yield server
