@@ -1,5 +1,6 @@
 """Sheet: a page of a document as it was opened; what opening one may cost, and the one way it fails."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -57,7 +58,8 @@ def guard(name: str, step: Callable[[], T]) -> T:
     except Exception as error:  # noqa: BLE001  decoders fed with hostile bytes raise anything
         if "password" in str(error).lower():
             raise broken(name, "locked with a password") from None
-        raise broken(name, f"{type(error).__name__}: {error}".partition("\n")[0].rstrip(".")) from None
+        said = re.sub(r" ?<[^>]*>", "", str(error)).partition("\n")[0]  # not where in memory it was
+        raise broken(name, f"{type(error).__name__}: {said}".rstrip(".: ")) from None
 
 
 def broken(name: str, found: str) -> UnreadableDocument:

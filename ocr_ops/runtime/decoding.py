@@ -1,0 +1,251 @@
+"""Decoding: the process that opens one document and nothing else, and the warden that starts it and sees it end.
+
+The warden is a small process without threads, with every decoder loaded. For each document it forks: the child has
+the document, one socket, its limits, no network and no secrets, and is gone when the document is. Closing the socket
+kills the child. `ocr_ops.runtime.decoders` is the other end of both sockets.
+"""
+
+import array
+import contextlib
+import ctypes
+import fcntl
+import gc
+import os
+import resource
+import select
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.record import Value
+from ocr_ops.runtime.documents import sheets
+from ocr_ops.runtime.sheet import Limits, Sheet
+
+READY = b"ready"
+NEXT = b"next"
+MAX_MESSAGE = 64 * 1024
+MAX_TEXT = 64 * 2**20
+"""Bytes of a page's text in JSON."""
+SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+"""Of whatever a child hands over: it can no longer be cut short or changed under the reader's hands."""
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _CLONE_NEWNET = 1, 38, 0x40000000
+
+
+class Caps(Value):
+    """What a decoding process may take."""
+
+    page_cpu_seconds: int = 10
+    document_cpu_seconds: int = 120
+    page_seconds: float = 30.0
+    """By the clock."""
+    memory_bytes: int = 2 * 2**30
+
+
+class Task(Value):
+    """A document to be opened. Its bytes come beside it, in a file of their own."""
+
+    options: ReadOptions
+    max_bytes: int
+    max_pixels: int
+    max_pages: int
+    pdf_dpi: int
+    caps: Caps
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.max_bytes, self.max_pixels, self.max_pages, self.pdf_dpi)
+
+
+class Refusal(Value):
+    """An `UnreadableDocument`."""
+
+    found: str
+    expected: str
+    remedy: str
+    http_status: int
+
+
+class Answer(Value):
+    """To each `NEXT`. The pixels, or the page in JSON, come beside it, in a sealed file."""
+
+    number: int | None = None
+    """None: there are no more."""
+    count: int | None = None
+    shape: tuple[int, int] | None = None
+    """Height and width of the pixels; None for a page of text."""
+    refusal: Refusal | None = None
+    died: int | None = None
+    """Sent by the warden: the signal that ended the child, negative, or its exit code."""
+
+
+def main() -> None:
+    """The warden. Its control socket is file 0; each message on it is a `Task` with two files: document, socket."""
+    control = socket.socket(fileno=0)
+    cv2.setNumThreads(1)
+    Image.init()
+    libc = ctypes.CDLL(None)
+    _confine(libc)
+    gc.collect()
+    gc.freeze()  # what is shared with the children stays shared
+    control.send(READY)
+    _Warden(control, libc).watch()
+
+
+@dataclass(slots=True)
+class _Warden:
+    control: socket.socket
+    libc: ctypes.CDLL
+    children: dict[int, socket.socket] = field(default_factory=dict)
+    """By process id: the child's end of its socket, kept to tell how the child ended."""
+
+    def watch(self) -> None:
+        """Until whoever started the warden is gone."""
+        wake, woken = os.pipe()
+        os.set_blocking(woken, False)
+        signal.set_wakeup_fd(woken)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        poll = select.poll()
+        poll.register(self.control, select.POLLIN)
+        poll.register(wake, select.POLLIN)
+        while True:
+            for number, event in poll.poll():
+                if number == self.control.fileno():
+                    if not event & select.POLLIN or not self._start(poll):
+                        self._end()
+                elif number == wake:
+                    os.read(wake, 4096)
+                else:  # the other end was closed
+                    poll.unregister(number)
+                    for child, end in self.children.items():
+                        if end.fileno() == number:
+                            os.kill(child, signal.SIGKILL)
+            self._reap(poll)
+
+    def _start(self, poll: "select.poll") -> bool:
+        message, files, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
+        if not message:
+            return False
+        document, number = files
+        end = socket.socket(fileno=number)
+        child = os.fork()
+        if not child:
+            _child(message, document, end, self.libc)
+        os.close(document)
+        self.children[child] = end
+        poll.register(end, 0)  # being hung up on is always told
+        return True
+
+    def _reap(self, poll: "select.poll") -> None:
+        while self.children:
+            child, status = os.waitpid(-1, os.WNOHANG)
+            if not child:
+                return
+            with self.children.pop(child) as end, contextlib.suppress(OSError):
+                with contextlib.suppress(KeyError):
+                    poll.unregister(end)
+                code = os.waitstatus_to_exitcode(status)
+                end.send(Answer(died=code).model_dump_json().encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def _end(self) -> NoReturn:
+        for child in self.children:
+            os.kill(child, signal.SIGKILL)
+        os._exit(0)
+
+
+def _confine(libc: ctypes.CDLL) -> None:
+    """The warden and all its children: no network, and no way to rights they do not have."""
+    libc.unshare(_CLONE_NEWNET)  # refused to those without the right; nothing here opens a connection anyway
+    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _child(message: bytes, document: int, end: socket.socket, libc: ctypes.CDLL) -> NoReturn:
+    """Opens one document, page by page as it is asked for them."""
+    code = 1
+    try:
+        task = Task.model_validate_json(message)
+        _bind(task, {document, end.fileno()}, libc)
+        with open(document, "rb", buffering=0) as file:
+            file.seek(0)
+            data = file.readall()
+        _serve(task, data, end)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _bind(task: Task, keep: set[int], libc: ctypes.CDLL) -> None:
+    """Takes from a fresh child what it does not need, and sets its limits."""
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.set_wakeup_fd(-1)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(nothing, number)
+    for number in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  numbers, not paths
+        if number > 2 and number not in keep:
+            with contextlib.suppress(OSError):
+                os.close(number)
+    with open("/proc/self/statm", "rb", buffering=0) as statm:  # noqa: PTH123  once a document
+        held = int(statm.read(100).split()[0]) * resource.getpagesize()
+    memory = held + task.caps.memory_bytes
+    for what, most in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, max(3 * task.max_pixels, MAX_TEXT)),
+        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        resource.setrlimit(what, (most, most))
+
+
+def _serve(task: Task, data: bytes, end: socket.socket) -> None:
+    pages: Iterator[Sheet] | None = None
+    while end.recv(MAX_MESSAGE) == NEXT:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        spent = used.ru_utime + used.ru_stime
+        most = min(int(spent) + 1 + task.caps.page_cpu_seconds, task.caps.document_cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, task.caps.document_cpu_seconds + 1))
+        try:
+            pages = pages or sheets(data, "document", task.options, task.limits)
+            sheet = next(pages, None)
+        except UnreadableDocument as error:
+            refusal = Refusal(
+                found=error.found[:500], expected=error.expected, remedy=error.remedy, http_status=error.http_status
+            )
+            _send(end, Answer(refusal=refusal))
+            return
+        if sheet is None:
+            _send(end, Answer())
+            return
+        if sheet.text is not None:
+            _send(end, Answer(number=sheet.number, count=sheet.count), sheet.text.model_dump_json().encode())
+        elif sheet.image is not None:
+            height, width = sheet.image.shape[:2]
+            answer = Answer(number=sheet.number, count=sheet.count, shape=(height, width))
+            _send(end, answer, np.ascontiguousarray(sheet.image).data.cast("B"))
+
+
+def _send(end: socket.socket, answer: Answer, beside: bytes | memoryview | None = None) -> None:
+    files: list[int] = []
+    if beside is not None:
+        number = os.memfd_create("sheet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        left = memoryview(beside)
+        while left:
+            left = left[os.write(number, left) :]
+        fcntl.fcntl(number, fcntl.F_ADD_SEALS, SEALS)
+        files.append(number)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
+    end.sendmsg([answer.model_dump_json().encode()], rights)
+    for number in files:
+        os.close(number)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+import asyncio
+import io
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+import pytest
+from PIL import Image
+
+from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.runtime.decoders import Decoders
+from ocr_ops.runtime.decoding import Caps
+from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
+
+ALL = ReadOptions()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Decoders]:
+    """One for the tests that do not harm its warden."""
+    made = Decoders()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def decoders() -> Iterator[Decoders]:
+    made = Decoders(Caps(page_cpu_seconds=1, page_seconds=60))
+    yield made
+    made.close()
+
+
+def tiff(pages: int = 4, side: int = 50) -> bytes:
+    data = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (pages, side, side, 3), np.uint8)
+    pictures = [Image.fromarray(pixels) for pixels in noise]
+    pictures[0].save(data, "TIFF", save_all=True, append_images=pictures[1:])
+    return data.getvalue()
+
+
+def laughing_pdf(depth: int = 9) -> bytes:
+    """A page that draws a form ten times, which draws another ten times, and so on."""
+    document, data = pypdfium2.PdfDocument.new(), io.BytesIO()
+    document.new_page(100, 100)
+    document.save(data)
+    document.close()
+    objects = ["<</Type/Catalog/Pages 2 0 R>>", "<</Type/Pages/Kids[3 0 R]/Count 1>>"]
+    page = "<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 100]/Contents 4 0 R/Resources<</XObject<</X 5 0 R>>>>>>"
+    objects += [page, "<</Length 5>>\nstream\n/X Do\nendstream"]
+    for level in range(depth):
+        content = "/X Do " * 10 if level < depth - 1 else "0 0 9 9 re f " * 10
+        form = f"<</Type/XObject/Subtype/Form/BBox[0 0 100 100]/Resources<</XObject<</X {6 + level} 0 R>>>>"
+        objects.append(f"{form}/Length {len(content)}>>\nstream\n{content}\nendstream")
+    body = "".join(f"{number} 0 obj\n{content}\nendobj\n" for number, content in enumerate(objects, 1))
+    return f"%PDF-1.4\n{body}trailer<</Root 1 0 R>>\n%%EOF\n".encode("ascii")
+
+
+def children(decoders: Decoders) -> list[int]:
+    """The processes that are opening documents."""
+    assert decoders._warden is not None
+    pid = decoders._warden.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def files(pid: int | str = "self") -> list[str]:
+    """What a process has open."""
+    names = []
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # that of this listing itself, or one just closed
+            names.append(str(file.readlink()))
+    return names
+
+
+def soon(true: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 20
+    while not (found := true()) and time.monotonic() < until:
+        time.sleep(0.01)
+    return found
+
+
+async def collected(decoders: Decoders, data: bytes, limits: Limits = LIMITS) -> list[Sheet]:
+    return [sheet async for sheet in decoders.sheets(data, "name.ext", ALL, limits)]
+
+
+def error(decoders: Decoders, data: bytes, limits: Limits = LIMITS) -> UnreadableDocument:
+    with pytest.raises(UnreadableDocument) as caught:
+        asyncio.run(collected(decoders, data, limits))
+    assert caught.value.subject == "name.ext"
+    return caught.value
+
+
+def test_sheets_are_the_same_as_without_a_process(shared: Decoders) -> None:
+    """With an event loop and without."""
+    data = tiff()
+    plain = list(sheets(data, "a.tif"))
+    for found in (asyncio.run(collected(shared, data)), list(shared.each_sheet(data, "a.tif", ALL))):
+        assert [(sheet.number, sheet.count) for sheet in found] == [(sheet.number, sheet.count) for sheet in plain]
+        for sheet, other in zip(found, plain, strict=True):
+            assert sheet.image is not None
+            assert np.array_equal(sheet.image, other.image)
+            sheet.image[0, 0] = 7  # whoever gets it may draw on it
+
+
+def test_errors_are_the_same_as_without_a_process(shared: Decoders) -> None:
+    for data in (b"", b"hello", b"\x89PNG\r\n\x1a\n", b"%PDF-1.7\n", bytes(100)):
+        with pytest.raises(UnreadableDocument) as plain:
+            list(sheets(data, "name.ext", limits=Limits(max_bytes=50)))
+        found = error(shared, data, Limits(max_bytes=50))
+        assert (str(found), found.http_status) == (str(plain.value), plain.value.http_status)
+
+
+def test_many_documents_at_once_leave_nothing_behind(shared: Decoders) -> None:
+    """No process, no file."""
+    data = tiff(3)
+
+    async def all_of_them(count: int) -> list[list[Sheet]]:
+        return await asyncio.gather(*(collected(shared, data) for _ in range(count)))
+
+    asyncio.run(all_of_them(1))
+    before = len(files())
+    assert [len(found) for found in asyncio.run(all_of_them(40))] == [3] * 40
+    assert soon(lambda: not children(shared))
+    assert len(files()) <= before
+    warden = shared._warden
+    assert warden is not None
+    assert soon(lambda: not [name for name in files(warden.process.pid) if "memfd" in name])
+    assert len(files(warden.process.pid)) < 12
+
+
+def test_leaving_ends_the_process(shared: Decoders) -> None:
+    """Also while it is at work."""
+
+    async def leave() -> None:
+        async with aclosing(shared.sheets(tiff(), "a.tif", ALL)) as pages:
+            async for _ in pages:
+                assert children(shared)
+                break
+
+    async def lose_patience() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await collected(shared, laughing_pdf())
+
+    for work in (leave, lose_patience):
+        asyncio.run(work())
+        assert soon(lambda: not children(shared))
+
+
+@pytest.mark.parametrize("victim", ["child", "warden"])
+def test_kill_nine_loses_no_page(decoders: Decoders, victim: str) -> None:
+    """Nor gives any twice: another process goes on where the killed one was."""
+
+    async def read() -> list[int]:
+        numbers = []
+        async for sheet in decoders.sheets(tiff(5), "a.tif", ReadOptions(pages="1-3,5")):
+            assert sheet.count == 4
+            numbers.append(sheet.number)
+            if sheet.number == 2:
+                assert decoders._warden is not None
+                pid = children(decoders)[0] if victim == "child" else decoders._warden.process.pid
+                os.kill(pid, signal.SIGKILL)
+        return numbers
+
+    assert asyncio.run(read()) == [1, 2, 3, 5]
+
+
+def test_a_page_that_eats_the_cpu_is_refused(decoders: Decoders) -> None:
+    found = error(decoders, laughing_pdf())
+    assert found.http_status == 413
+    assert "too long" in found.found
+    assert len(asyncio.run(collected(decoders, tiff()))) == 4
+
+
+def test_a_page_that_hangs_is_refused(decoders: Decoders) -> None:
+    """By the clock, when it uses no CPU either."""
+    decoders.caps = Caps(page_seconds=0.5)
+
+    async def read() -> None:
+        async for _ in decoders.sheets(tiff(), "a.tif", ALL):
+            os.kill(children(decoders)[0], signal.SIGSTOP)
+
+    with pytest.raises(UnreadableDocument, match=r"over 0\.5 s"):
+        asyncio.run(read())
+    assert soon(lambda: not children(decoders))
+
+
+def test_a_page_that_eats_the_memory_is_refused(decoders: Decoders) -> None:
+    decoders.caps = Caps(memory_bytes=40 * 2**20)
+    data = io.BytesIO()
+    Image.new("RGB", (7000, 7000)).save(data, "PNG")
+    assert error(decoders, data.getvalue()).http_status == 413
+
+
+def test_a_document_that_fells_its_decoder_is_refused(decoders: Decoders) -> None:
+    async def read() -> None:
+        async for _ in decoders.sheets(tiff(), "a.tif", ALL):
+            os.kill(children(decoders)[0], signal.SIGSEGV)
+
+    with pytest.raises(UnreadableDocument, match="SIGSEGV"):
+        asyncio.run(read())
+
+
+def test_a_decoder_has_no_secrets_and_few_rights(decoders: Decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCR_OPS_REDIS_URL", "redis://:secret@localhost")
+    pages = decoders.each_sheet(tiff(), "a.tif", ALL)
+    next(pages)
+    (child,) = children(decoders)
+    assert b"secret" not in Path(f"/proc/{child}/environ").read_bytes()
+    assert "NoNewPrivs:\t1" in Path(f"/proc/{child}/status").read_text()
+    limits = Path(f"/proc/{child}/limits").read_text()
+    assert all("unlimited" not in line for line in limits.splitlines() if line.startswith(("Max address", "Max cpu")))
+    assert soon(lambda: sorted(name.partition(":")[0] for name in files(child)) == ["/dev/null"] * 3 + ["socket"])
+    if os.geteuid() == 0:
+        assert Path(f"/proc/{child}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
+    pages.close()
