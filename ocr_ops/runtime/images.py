@@ -75,9 +75,9 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
-    turn = _turn(image)
-    if turn is not None:
-        frame = frame.transpose(turn)
+    way = turn(image)
+    if way is not None:
+        frame = frame.transpose(way)
     return np.array(frame.convert("RGB"))
 
 
@@ -89,7 +89,7 @@ def _eight_bits(frame: Image.Image, mode: str) -> Image.Image:
     return Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def turn(image: Image.Image) -> Image.Transpose | None:
     """What brings the frame upright, by its EXIF data. Broken ones are no reason to refuse good pixels."""
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION, 1))
