@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from bentoml._internal.configuration.containers import BentoMLContainer
 
 from ocr_ops.core.attestation import Place
 from ocr_ops.core.errors import NotProven, OcrOpsError, PortOccupied, UsageError
@@ -79,11 +80,17 @@ def attested(release: Release, task: Task, provider: str) -> bool:
     return known
 
 
-def require_port() -> None:
-    """Ends the process with one line when the address `bentoml serve` was told is taken."""
+def asked_address() -> tuple[str, int]:
+    """Where `bentoml serve` is about to listen: as it was told, or as it is configured."""
     context = click.get_current_context(silent=True)
     asked = context.params if context else {}
-    host, port = str(asked.get("host") or "0.0.0.0"), int(asked.get("port") or 0)  # noqa: S104  BentoML's default
+    configured = BentoMLContainer.http
+    return str(asked.get("host") or configured.host.get()), int(asked.get("port") or configured.port.get())
+
+
+def require_port() -> None:
+    """Ends the process with one line when the address `bentoml serve` is about to listen on is taken."""
+    host, port = asked_address()
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         # As the server itself will bind it: a port in TIME_WAIT is free.
@@ -100,11 +107,11 @@ def model_threads(settings: ServingSettings, workers: int) -> int:
     return settings.threads or max(1, int(cpu_share() / 2 / workers))
 
 
-def setting(name: str, default: int) -> int:
+def setting(name: str, default: int, least: int = 1) -> int:
     """A whole number from the environment; anything else ends the process with one line."""
     value = os.environ.get(name, str(default))
-    if not (value.isascii() and value.isdigit() and int(value)):
-        end(UsageError(name, repr(value), "a whole number from 1", "correct the variable"))
+    if not (value.isascii() and value.isdigit() and int(value) >= least):
+        end(UsageError(name, repr(value), f"a whole number from {least}", "correct the variable"))
     return int(value)
 
 

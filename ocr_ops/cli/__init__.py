@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 import click
 
-from ocr_ops.cli import data, importing, keys, measure, models, optimizing, reading, releases, searching
+from ocr_ops.cli import auditing, data, importing, keys, measure, models, optimizing, reading, releases, searching
 from ocr_ops.cli.options import cli
 from ocr_ops.core.errors import ExitCode, OcrOpsError
 
 __all__ = [
+    "auditing",
     "cli",
     "data",
     "importing",

@@ -8,6 +8,8 @@ from typing import Any, get_args
 import click
 
 from ocr_ops.cli.options import cli, json_option, print_rows
+from ocr_ops.core.audit import AuditLog, Event
+from ocr_ops.core.chain import actor
 from ocr_ops.core.errors import UsageError
 from ocr_ops.core.keys import Changed, Key, KeyRing, Limits, Role, change_keys, now, read_keys
 from ocr_ops.core.workspace import Workspace, shown
@@ -57,7 +59,7 @@ def create(
     made = now()
     until = made + expires if expires else None
     kinds = tuple(dict.fromkeys(roles))
-    _show(_change(lambda ring: ring.create(name, kinds, Limits(**limits), until, made)), as_json=as_json)
+    _show(_change("create", lambda ring: ring.create(name, kinds, Limits(**limits), until, made)), as_json=as_json)
 
 
 @keys.command("list")
@@ -81,7 +83,7 @@ def rotate(*, name: str, grace: timedelta, as_json: bool) -> None:
     \b
     Example: ocr-ops keys rotate scanner --grace 24h
     """
-    _show(_change(lambda ring: ring.rotate(name, grace, now())), as_json=as_json)
+    _show(_change("rotate", lambda ring: ring.rotate(name, grace, now())), as_json=as_json)
 
 
 @keys.command()
@@ -93,17 +95,25 @@ def revoke(*, name: str, as_json: bool) -> None:
     \b
     Example: ocr-ops keys revoke scanner
     """
-    changed = _change(lambda ring: ring.revoke(name, now()))
+    changed = _change("revoke", lambda ring: ring.revoke(name, now()))
     print_rows([_row(changed.key, now())], as_json=as_json)
 
 
-def _change(change: Callable[[KeyRing], Changed]) -> Changed:
-    path = Workspace.current().api_keys
+def _change(what: str, change: Callable[[KeyRing], Changed]) -> Changed:
+    """Writes a change, and an entry about it in the audit log."""
+    workspace = Workspace.current()
     try:
-        return change_keys(path, change)
+        changed = change_keys(workspace.api_keys, change)
     except OSError as error:
         found = (error.strerror or str(error)).lower()
-        raise UsageError(shown(path), found, "a file to write", "name another in OCR_OPS_KEYS_FILE") from None
+        remedy = "name another in OCR_OPS_KEYS_FILE"
+        raise UsageError(shown(workspace.api_keys), found, "a file to write", remedy) from None
+    event = Event(caller=actor(), action=f"keys {what}", outcome="done", subject=changed.key.id)
+    try:
+        AuditLog(workspace.audit).append([event])
+    except OSError as error:
+        click.echo(f"ocr-ops: audit log {workspace.audit}: {error}; the key is changed all the same", err=True)
+    return changed
 
 
 def _show(changed: Changed, *, as_json: bool) -> None:

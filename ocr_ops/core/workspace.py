@@ -64,6 +64,11 @@ class Workspace:
         return Path(os.environ.get("OCR_OPS_KEYS_FILE") or self.home / "keys.json")
 
     @property
+    def audit(self) -> Path:
+        """Who asked the service for what; `OCR_OPS_AUDIT_FOLDER` takes over when it is set."""
+        return Path(os.environ.get("OCR_OPS_AUDIT_FOLDER") or self.home / "audit")
+
+    @property
     def ledger(self) -> Path:
         return self.home / "ledger.jsonl"
 

@@ -1,40 +1,24 @@
 """Ledger: who moved the champion from where to where, why, and on which receipts; append-only, hash-chained.
 
-One JSON line an entry. Each is sealed with its own digest and names the seal before it, so an altered,
-removed, inserted or reordered line is found and named. A chain cannot tell by itself that its end was cut
-off: `ledger.head` remembers the last seal, and trails by at most the entry being written. This is a record
-against mistakes and careless hands; someone who rewrites both files from the start leaves no trace, so keep
-copies elsewhere.
+One JSON line an entry, as `core.chain` has them; `ledger.head` trails by at most the entry being written. This is a
+record against mistakes and careless hands: keep copies elsewhere.
 """
 
-import getpass
-import json
 import logging
 import os
-import socket
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from ocr_ops.core.bundle import Digest
+from ocr_ops.core.chain import GENESIS, REMEDY, Sealed, actor, read_entry, read_head, write_head
 from ocr_ops.core.errors import BadRecord
-from ocr_ops.core.record import Record, digest_bytes, lock, write_atomic
-
-GENESIS = digest_bytes(b"")
-"""What the first entry names as its predecessor."""
+from ocr_ops.core.record import Record, lock
 
 _LOG = logging.getLogger(__name__)
-
-
-def _actor() -> str:
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
 
 
 class Move(Record):
@@ -47,24 +31,13 @@ class Move(Record):
     to_digest: Digest
     reason: str
     receipts: tuple[Digest, ...]
-    actor: str = Field(default_factory=_actor)
+    actor: str = Field(default_factory=actor)
     time: str = Field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="microseconds"))
     """UTC, ISO 8601."""
 
 
-class Entry(Record):
-    sequence: Annotated[int, Field(ge=1)]
-    previous: Digest
+class Entry(Sealed):
     move: Move
-    seal: Digest = GENESIS
-
-    @property
-    def computed_seal(self) -> str:
-        """Digest of the entry without its seal."""
-        return self.model_copy(update={"seal": GENESIS}).digest
-
-    def sealed(self) -> "Entry":
-        return self.model_copy(update={"seal": self.computed_seal})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +61,16 @@ class Ledger:
         *lines, torn = self.path.read_bytes().split(b"\n") if self.path.exists() else [b""]
         entries: list[Entry] = []
         for number, line in enumerate(lines, 1):
-            entries.append(self._entry(line, number, entries[-1].seal if entries else GENESIS))
-        if self.head.exists():
-            sequence, _, seal = self.head.read_text(encoding="ascii", errors="replace").strip().partition(" ")
-            if not sequence.isdigit() or not 1 <= int(sequence) <= len(entries):
+            after = (number - 1, entries[-1].seal if entries else GENESIS)
+            entries.append(read_entry(Entry, line, f"{self.path} line {number}", after))
+        if head := read_head(self.head):
+            sequence, seal = head
+            if not 1 <= sequence <= len(entries):
                 found = f"it ends after line {len(entries)}"
-                raise BadRecord(self.path, found, f"{sequence} lines, as {self.head.name} remembers", _REMEDY)
-            if entries[int(sequence) - 1].seal != seal:
+                raise BadRecord(self.path, found, f"{sequence} lines, as {self.head.name} remembers", REMEDY)
+            if entries[sequence - 1].seal != seal:
                 found = f"line {sequence} is another than {self.head.name} remembers"
-                raise BadRecord(self.path, found, seal, _REMEDY)
+                raise BadRecord(self.path, found, seal, REMEDY)
         return Chain(tuple(entries), torn)
 
     def append(self, move: Move) -> Entry:
@@ -112,21 +86,5 @@ class Ledger:
                 file.write(entry.canonical.encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
-            write_atomic(self.head, f"{entry.sequence} {entry.seal}\n".encode())
+            write_head(self.head, entry)
             return entry
-
-    def _entry(self, line: bytes, number: int, previous: str) -> Entry:
-        subject = f"{self.path} line {number}"
-        try:
-            entry = Entry.parse(json.loads(line), subject)
-        except ValueError:  # not JSON, or not UTF-8
-            raise BadRecord(subject, "not JSON", "a ledger entry", _REMEDY) from None
-        if entry.computed_seal != entry.seal or entry.canonical.encode() != line:
-            raise BadRecord(subject, "altered since it was sealed", entry.seal, _REMEDY)
-        if entry.sequence != number or entry.previous != previous:
-            found = f"entry {entry.sequence}, which does not follow the line before"
-            raise BadRecord(subject, found, f"entry {number}; a line was removed, added or moved", _REMEDY)
-        return entry
-
-
-_REMEDY = "restore the file from a copy, and find out who changed it"

@@ -74,7 +74,7 @@ def test_a_mounted_file_takes_over(run: Run, tmp_path: Path, monkeypatch: pytest
     [key] = read_keys(tmp_path / "mounted.json").keys
     assert key.expires
     assert (key.expires - key.created).days == 90
-    assert not (tmp_path / "home").exists()
+    assert not (tmp_path / "home" / "keys.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ocr_ops.core.chain import GENESIS
 from ocr_ops.core.errors import BadRecord
 from ocr_ops.core.record import digest_bytes
-from ocr_ops.release.ledger import GENESIS, Ledger, Move
+from ocr_ops.release.ledger import Ledger, Move
 
 
 def _move(number: int, reason: str = "better") -> Move:
