@@ -8,6 +8,7 @@ OcrOpsError
 │   ├── UnreadableDocument    an image or PDF that does not decode, is too big, or is locked
 │   ├── CorruptBundle         a bundle whose bytes are not those its manifest promises
 │   ├── BadRecord             a JSON/TOML file that is not the record it should be
+│   ├── UnwritableLanguage    a language whose letters the release lacks, or that nobody knows
 │   ├── UntrustedReceipt      a receipt signed by nobody we trust, or altered since
 │   └── UnknownModel          a model, version, digest or alias nobody registered
 └── OutsideSystem         5   something we depend on is away: MLflow, a port, a server, a program
@@ -83,6 +84,10 @@ class CorruptBundle(BadInput):
 
 
 class BadRecord(BadInput):
+    pass
+
+
+class UnwritableLanguage(BadInput):
     pass
 
 

@@ -26,6 +26,10 @@ STORE_UP = "ocr_store_up"
 """Gauge: 1 while Redis answers, 0 while the service goes on without it; none where there is no Redis."""
 STORE_LEFT = "ocr_store_left_total"
 """Counter: times Redis was found away. Labels: reason (slow, gone, full, read-only, refused, an error)."""
+HTTP_REQUESTS = "ocr_http_requests_total"
+"""Counter: requests answered. Labels: route (an operation's path, or other), method, status (499: the client left)."""
+HTTP_SECONDS = "ocr_http_request_duration_seconds"
+"""Histogram. Labels: route."""
 
 SECONDS_BUCKETS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,

@@ -30,10 +30,16 @@ def page_spans(value: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(first), int(last or first)) for first, _, last in parts)
 
 
+Ranges = Annotated[str, StringConstraints(max_length=200, pattern=f"^{_RANGES.pattern}$"), AfterValidator(_ranges)]
+
+
 class ReadOptions(Value):
     """The defaults read a whole document as well as it can be. The digest is part of a cached answer's key."""
 
-    pages: Annotated[str, StringConstraints(max_length=200), AfterValidator(_ranges)] | None = None
+    pages: (
+        Annotated[str, StringConstraints(max_length=200, pattern=f"^{_RANGES.pattern}$"), AfterValidator(_ranges)]
+        | None
+    ) = None
     """Which pages, counted from 1: `1-3,8`. None: all. Those beyond the document's end are left out."""
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)] | None = (
         None

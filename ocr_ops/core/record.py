@@ -64,7 +64,7 @@ def lock(path: Path) -> Iterator[None]:
 class Value(BaseModel):
     """A typed part of a record: frozen, unknown keys refused, NaN and infinity refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class Record(Value):

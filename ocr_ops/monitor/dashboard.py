@@ -78,6 +78,18 @@ def panels(slo: SloFile) -> dict[str, tuple[PanelSpec, ...]]:
                     ("lines", f"sum(rate({metrics.LINES}[{RATE}]))"),
                 ),
             ),
+            PanelSpec(
+                "Requests by route",
+                "reqps",
+                (("{{route}} {{status}}", f"sum by (route, status) (rate({metrics.HTTP_REQUESTS}[{RATE}]))"),),
+                width=12,
+            ),
+            PanelSpec(
+                "Latency by route, p95",
+                "s",
+                (("{{route}}", _quantile(95, metrics.HTTP_SECONDS, "route")),),
+                width=12,
+            ),
             PanelSpec("Services that answer scrapes", "short", (("up", f'sum(up{{job="{JOB}"}})'),)),
         ),
         "Reading": (

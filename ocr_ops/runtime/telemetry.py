@@ -41,6 +41,12 @@ def document_answered(status: int, seconds: float) -> None:
     _request_seconds().observe(seconds)
 
 
+def http_answered(route: str, method: str, status: int, seconds: float) -> None:
+    """A request to this route, one of the API's or `other`, was answered."""
+    _http_requests().labels(route, method, str(status)).inc()
+    _http_seconds().labels(route).observe(seconds)
+
+
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Times the block as one run of a stage: decode, detection or recognition."""
@@ -126,6 +132,16 @@ def _requests() -> Counter:
 @cache
 def _request_seconds() -> Histogram:
     return Histogram(metrics.REQUEST_SECONDS, "Seconds to answer a document.", buckets=SECONDS_BUCKETS)
+
+
+@cache
+def _http_requests() -> Counter:
+    return Counter(metrics.HTTP_REQUESTS, "Requests answered.", ["route", "method", "status"])
+
+
+@cache
+def _http_seconds() -> Histogram:
+    return Histogram(metrics.HTTP_SECONDS, "Seconds to answer a request.", ["route"], buckets=SECONDS_BUCKETS)
 
 
 @cache

@@ -1,0 +1,120 @@
+"""The app: all operations, and the middleware around them, in its order."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
+
+from bentos.api import about, ocr
+from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
+from bentos.api.form import FIELD, OUTPUT, OUTPUTS
+from bentos.api.journal import Journal, Requests
+from bentos.api.ocr import BATCH_FILES, Batch, BatchDoneEvent, DocumentEvent, DoneEvent, PageEvent
+from bentos.api.openapi import document
+from bentos.api.operations import Dispatch, Handler, Operation, Schema, Table
+from bentos.api.problems import Foreign, Problems
+from bentos.api.stream import ProblemEvent
+from bentos.deadline import HEADER
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Reading
+from ocr_ops.core.record import Value
+
+_EXAMPLES = {"pages": "1-3,8", "language": "de"}
+
+
+def _options() -> dict[str, dict[str, Any]]:
+    """Schemas of the fields of a form and a query, beside the file; in both, null is a field that is not there."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, schema in ReadOptions.model_json_schema()["properties"].items():
+        kind: dict[str, Any] = next((one for one in schema.get("anyOf", ()) if one["type"] != "null"), {})
+        told = {key: value for key, value in schema.items() if key not in ("anyOf", "title") and value is not None}
+        found[name] = {**told, **kind, **({"examples": [_EXAMPLES[name]]} if name in _EXAMPLES else {})}
+    output = "The answer's format; where it is absent, what `Accept` prefers."
+    return {**found, OUTPUT: {"type": "string", "enum": list(OUTPUTS), "description": output}}
+
+
+def _form(file: Schema) -> Schema:
+    properties = {FIELD: file, **_options()}
+    return {"type": "object", "properties": properties, "required": [FIELD], "additionalProperties": False}
+
+
+async def openapi(_request: Request) -> Response:
+    return JSONResponse(DOCUMENT)
+
+
+async def docs(_request: Request) -> Response:
+    return JSONResponse(DOCUMENT)
+
+
+_FILE = {"type": "string", "format": "binary"}
+_PARAMETERS: tuple[Schema, ...] = (
+    *({"name": name, "in": "query", "schema": schema} for name, schema in _options().items()),
+    {
+        "name": HEADER,
+        "in": "header",
+        "description": "Milliseconds after which the answer is of no use any more.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 10**11 - 1},
+    },
+)
+_REFUSALS = (406, 408, 413, 415, 422)
+
+
+def _told(path: str, handler: Handler, summary: str, kind: type[Value] | None = None, **more: Any) -> Operation:
+    """What the service says of itself, to anyone."""
+    answers = {200: {"application/json": kind}}
+    return Operation("GET", path, handler, summary, role=None, **{"answers": answers, "tag": "service", **more})
+
+
+OPERATIONS = (
+    Operation(
+        method="POST",
+        path="/v1/ocr",
+        handler=ocr.read_document,
+        summary="Reads a document",
+        description="JPEG, PNG, TIFF, WebP, BMP, GIF or PDF in the field `file`. Options stand in the form or in the "
+        "query; the form wins. With `Accept: application/x-ndjson` or `text/event-stream` the pages come one after the "
+        "other as they are read, each a `PageEvent`; the last is a `DoneEvent`, or a `ProblemEvent`.",
+        role="read",
+        body={"multipart/form-data": _form(_FILE)},
+        parameters=_PARAMETERS,
+        answers={200: {**dict.fromkeys(MEDIA_TYPES), "application/json": Reading, NDJSON: None, EVENTS: None}},
+        problems=_REFUSALS,
+        models=(PageEvent, DoneEvent, ProblemEvent),
+    ),
+    Operation(
+        method="POST",
+        path="/v1/ocr/batch",
+        handler=ocr.read_documents,
+        summary="Reads several documents",
+        description="As many fields `file` as there are documents. Each is answered on its own: a bad one is a problem "
+        "in its place, and the others stand. In a stream each is a `DocumentEvent`; the last is a `BatchDoneEvent`.",
+        role="read",
+        body={"multipart/form-data": _form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": BATCH_FILES})},
+        parameters=_PARAMETERS,
+        answers={200: {"application/json": Batch, NDJSON: None, EVENTS: None}},
+        problems=_REFUSALS,
+        models=(DocumentEvent, BatchDoneEvent),
+    ),
+    _told("/v1/models", about.models, "The models that run", about.Models),
+    _told("/v1/about", about.about, "What the service is and takes", about.About),
+    _told("/readyz", about.ready, "Whether documents can be read", probe=True),
+    _told("/livez", about.alive, "Whether the service is alive", probe=True),
+    _told("/healthz", about.health, "As /livez", probe=True),
+    _told("/metrics", about.metrics, "For Prometheus", answers={200: {"text/plain": None}}, probe=True),
+    _told("/openapi.json", openapi, "This document"),
+    _told("/docs.json", docs, "As /openapi.json"),
+)
+DOCUMENT = document(OPERATIONS)
+"""As `GET /openapi.json` answers it."""
+
+
+def around(others: ASGIApp, *, logged: bool) -> ASGIApp:
+    """The API, in front of an app that answers all it does not. From the outside in: the request's id; the log;
+    problems; who calls, and how much they may; the operations.
+    """
+    table = Table(OPERATIONS)
+    app: ASGIApp = Dispatch(Foreign(others))
+    app = Problems(app)
+    app = Journal(app, logged=logged)
+    return Requests(app, table)

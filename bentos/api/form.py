@@ -1,0 +1,171 @@
+"""Form: a request's documents and options, from its multipart body and its query, each checked before it is used."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.types import Message
+
+from bentos.api.accept import preferred
+from bentos.api.problems import Refusal
+from ocr_ops.core.options import OutputFormat, ReadOptions
+
+FIELD = "file"
+OUTPUT = "output"
+OUTPUTS: tuple[OutputFormat, ...] = get_args(OutputFormat)
+OPTIONS = (*ReadOptions.model_fields, OUTPUT)
+"""The fields of a form and of a query, beside the file."""
+RECEIVE_SECONDS = 60.0
+_ENVELOPE_BYTES = 64 * 1024
+"""What a body may hold besides its files: boundaries, headers, a few small fields."""
+_FIELD_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document as it was sent."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for."""
+
+    documents: tuple[Document, ...]
+    options: ReadOptions
+    output: OutputFormat
+
+
+async def receive(request: Request, *, limit: int, files: int = 1) -> Asked:
+    """Receives a form: at most `files` documents, of at most `limit` bytes together. `Refusal` says the status.
+
+    The query is checked before a byte of the body is received; where both name an option, the form wins.
+    """
+    query = _fields(request.query_params.multi_items(), "query parameter")
+    asked_for(query, request)
+    items = await _items(request, limit, files)
+    documents = [value for name, value in items if name == FIELD and isinstance(value, Document)]
+    if not documents:
+        given = any(name == FIELD for name, _ in items)
+        raise _bad("text, without a file name" if given else f"no complete field `{FIELD}`", files)
+    form = _fields(((name, value) for name, value in items if not (name == FIELD and isinstance(value, Document))))
+    options, output = asked_for({**query, **form}, request)
+    return Asked(tuple(documents), options, output)
+
+
+def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions, OutputFormat]:
+    """Options and output of these fields; an empty one is one that is not there, as forms in browsers send them.
+
+    An output that no field names is what the header `Accept` prefers.
+    """
+    given = {name: value for name, value in fields.items() if value}
+    output = given.pop(OUTPUT, None)
+    try:
+        options = ReadOptions.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        name = str(first["loc"][0])
+        raise _invalid(name, given[name], first["msg"].removeprefix("Value error, ")) from None
+    if output is None:
+        return options, preferred(request.headers.get("accept", ""))
+    for one in OUTPUTS:
+        if one == output:
+            return options, one
+    raise _invalid(OUTPUT, output, f"one of {', '.join(OUTPUTS)}")
+
+
+def _fields(items: Iterable[tuple[str, Any]], what: str = "field") -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in items:
+        subject = f"{what} `{name[:80]}`"
+        if name not in OPTIONS:
+            raise _unprocessable(subject, "unknown", f"{', '.join(OPTIONS)}, and a file in `{FIELD}`", "leave it out")
+        if not isinstance(value, str):
+            raise _unprocessable(subject, "a file", "text", "send it without a file name")
+        if name in found:
+            raise _unprocessable(subject, "given twice", "once", "leave one of them out")
+        found[name] = value
+    return found
+
+
+async def _items(request: Request, limit: int, files: int) -> list[tuple[str, str | Document]]:
+    """The fields of the body, files as documents."""
+    found = request.headers.get("content-type", "no content type").partition(";")[0].strip()[:100]
+    if found.lower() != "multipart/form-data":
+        expected = f"multipart/form-data with a field `{FIELD}`"
+        raise Refusal("request", found, expected, _as_curl(files), 415, "unsupported-media-type")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and len(declared) < 20 and int(declared) > limit + _ENVELOPE_BYTES:
+        raise _too_large(limit)
+    bounded = Request(request.scope, _Bounded(request, limit).receive)
+    parser = _Parser(
+        bounded.headers, bounded.stream(), max_files=files, max_fields=len(OPTIONS) + 1, max_part_size=_FIELD_BYTES
+    )
+    try:
+        async with asyncio.timeout(RECEIVE_SECONDS):
+            form = await parser.parse()
+        try:
+            return [(name, await _value(value)) for name, value in form.multi_items()]
+        finally:
+            await form.close()
+    except (MultiPartException, HTTPException, ValueError, KeyError) as error:
+        raise _bad(str(getattr(error, "message", "") or error)[:200] or "no multipart body", files) from None
+    except TimeoutError:
+        found = f"not received within {RECEIVE_SECONDS:.0f} s"
+        raise Refusal("request", found, "the whole document", _as_curl(files), 408, "request-timeout") from None
+
+
+async def _value(value: str | UploadFile) -> str | Document:
+    return value if isinstance(value, str) else Document(value.filename or FIELD, await value.read())
+
+
+class _Parser(MultiPartParser):
+    """Keeps files in memory, which the bounded body bounds: documents of strangers are not written to disk."""
+
+    spool_max_size = 0
+
+
+class _Bounded:
+    """A body that ends in a refusal where it grows too large."""
+
+    def __init__(self, request: Request, limit: int) -> None:
+        self.request = request
+        self.limit = limit
+        self.received = 0
+
+    async def receive(self) -> Message:
+        message = await self.request.receive()
+        self.received += len(message.get("body", b""))
+        if self.received > self.limit + _ENVELOPE_BYTES:
+            raise _too_large(self.limit)
+        return message
+
+
+def _as_curl(files: int) -> str:
+    return f"send it as `curl -F {FIELD}=@page.png URL/v1/ocr{'/batch' if files > 1 else ''}` does"
+
+
+def _bad(found: str, files: int) -> Refusal:
+    expected = f"one file, in the field `{FIELD}`" if files == 1 else f"1 to {files} files, each in a field `{FIELD}`"
+    return Refusal("request", found, expected, _as_curl(files), 400, "bad-request")
+
+
+def _too_large(limit: int) -> Refusal:
+    remedy = "send fewer pages, or smaller ones"
+    return Refusal("request", "too large", f"at most {limit:,} bytes", remedy, 413, "content-too-large")
+
+
+def _invalid(name: str, value: str, expected: str) -> Refusal:
+    return _unprocessable(f"option `{name}`", repr(value[:80]), expected, "correct it, or leave it out")
+
+
+def _unprocessable(subject: str, found: str, expected: str, remedy: str) -> Refusal:
+    return Refusal(subject, found, expected, remedy, 422, "invalid-option")

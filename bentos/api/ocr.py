@@ -1,0 +1,248 @@
+"""Reading documents: one, several, whole or page after page."""
+
+import asyncio
+import base64
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bentos.api.accept import stream_of
+from bentos.api.form import Asked, Document, receive
+from bentos.api.problems import Problem, Refusal, failed, problem_of
+from bentos.api.serving import Gateway, counted, deadline_of, gateway_of, unless_left
+from bentos.api.stream import Stream
+from bentos.deadline import Deadline, too_late
+from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.languages import require_writable
+from ocr_ops.core.options import OutputFormat, ReadOptions
+from ocr_ops.core.reading import Page, Reading
+from ocr_ops.core.record import Value
+
+log = logging.getLogger("bentoml.ocr_ops")
+
+BATCH_FILES = 32
+BATCH_BYTES = 64 * 2**20
+"""All documents of a batch together."""
+BATCH_AT_ONCE = 4
+"""Documents of a batch that are read at the same time: it is one caller among others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A finished file."""
+
+    data: bytes
+    media_type: str
+
+
+def render(reading: Reading, output: OutputFormat, *, name: str, document: bytes, options: ReadOptions) -> Rendered:  # noqa: ARG001
+    """`reading` in the format `output`."""
+    if output == "json":
+        return Rendered(reading.model_dump_json().encode(), "application/json")
+    if output == "text":
+        return Rendered(reading.text.encode(), "text/plain; charset=utf-8")
+    raise Refusal("option `output`", output, "json or text", "choose one of these", 422, "invalid-option")
+
+
+class Content(Value):
+    """A document in the output that was asked for, where that is not JSON."""
+
+    media_type: str
+    encoding: Literal["utf-8", "base64"]
+    data: str
+
+
+class PageEvent(Value):
+    """A page, as soon as it and all before it are read."""
+
+    event: Literal["page"] = "page"
+    number: Annotated[int, Field(ge=1)]
+    """Counted from 1 among the pages that were asked for."""
+    page: Page
+
+
+class DoneEvent(Value):
+    """Ends a stream that is whole."""
+
+    event: Literal["done"] = "done"
+    pages: Annotated[int, Field(ge=0)]
+    content: Content | None = None
+    """With an output other than JSON: the whole document in it."""
+
+
+class BatchItem(Value):
+    """What became of one document of a batch: a reading, content, or a problem."""
+
+    index: Annotated[int, Field(ge=0)]
+    """Of the file in the request, from 0."""
+    name: str
+    status: Annotated[int, Field(ge=200, le=599)]
+    """That of `POST /v1/ocr`, had it come alone."""
+    reading: Reading | None = None
+    content: Content | None = None
+    problem: Problem | None = None
+
+
+class Batch(Value):
+    """The documents of a batch, in their order."""
+
+    documents: tuple[BatchItem, ...]
+
+
+class DocumentEvent(Value):
+    """A document of a batch, as soon as it and all before it are answered."""
+
+    event: Literal["document"] = "document"
+    document: BatchItem
+
+
+class BatchDoneEvent(Value):
+    """Ends a batch's stream."""
+
+    event: Literal["done"] = "done"
+    documents: Annotated[int, Field(ge=0)]
+
+
+async def read_document(request: Request) -> Response:
+    gateway = gateway_of(request)
+    deadline = deadline_of(request)
+    async with AsyncExitStack() as held:
+        held.enter_context(counted())
+        held.enter_context(gateway.admission.admit())
+        asked = await _received(request, deadline, limit=gateway.engine.limits.max_bytes)
+        (document,) = asked.documents
+        kind = stream_of(request.headers.get("accept", ""))
+        if kind is None:
+            rendered = await unless_left(request, _read(gateway, document, asked, deadline))
+            return Response(rendered.data, media_type=rendered.media_type)
+        pages = gateway.engine.pages(document.data, document.name, asked.options, deadline)
+        await held.enter_async_context(aclosing(pages))
+        # What is wrong from the start is an answer of its own, with its status.
+        first = await unless_left(request, _first(pages))
+        return Stream(request, kind, _events(first, pages, document, asked), held.pop_all())
+
+
+async def read_documents(request: Request) -> Response:
+    gateway = gateway_of(request)
+    deadline = deadline_of(request)
+    async with AsyncExitStack() as held:
+        held.enter_context(gateway.admission.admit())
+        asked = await _received(request, deadline, limit=BATCH_BYTES, files=BATCH_FILES)
+        items = _items(request, asked, deadline)
+        kind = stream_of(request.headers.get("accept", ""))
+        if kind is not None:
+            return Stream(request, kind, _batch_events(items), held.pop_all())
+        found = await unless_left(request, _all(items))
+        text = await run_in_threadpool(Batch(documents=found).model_dump_json, exclude_none=True)
+        return Response(text, media_type="application/json")
+
+
+async def _received(request: Request, deadline: Deadline, *, limit: int, files: int = 1) -> Asked:
+    try:
+        async with deadline.timeout():
+            asked = await receive(request, limit=limit, files=files)
+    except TimeoutError:
+        raise too_late("document") from None
+    if asked.options.language is not None:
+        require_writable(asked.options.language, gateway_of(request).engine.release.recognition.manifest.charset)
+    request.state.told = {"documents": len(asked.documents), "output": asked.output}
+    return asked
+
+
+async def _read(gateway: Gateway, document: Document, asked: Asked, deadline: Deadline) -> Rendered:
+    return await _rendered(await _reading(gateway, document, asked, deadline), document, asked)
+
+
+async def _reading(gateway: Gateway, document: Document, asked: Asked, deadline: Deadline) -> Reading:
+    async with aclosing(gateway.engine.pages(document.data, document.name, asked.options, deadline)) as pages:
+        return Reading(pages=tuple([page async for page in pages]))
+
+
+async def _rendered(reading: Reading, document: Document, asked: Asked) -> Rendered:
+    return await run_in_threadpool(
+        render, reading, asked.output, name=document.name, document=document.data, options=asked.options
+    )
+
+
+def _content(rendered: Rendered) -> Content:
+    if rendered.media_type.startswith("application/pdf"):
+        data = base64.b64encode(rendered.data).decode("ascii")
+        return Content(media_type=rendered.media_type, encoding="base64", data=data)
+    return Content(media_type=rendered.media_type, encoding="utf-8", data=rendered.data.decode("utf-8"))
+
+
+async def _first(pages: AsyncIterator[Page]) -> Page | None:
+    return await anext(pages, None)
+
+
+async def _events(
+    first: Page | None, pages: AsyncIterator[Page], document: Document, asked: Asked
+) -> AsyncGenerator[Value, None]:
+    found = [] if first is None else [first]
+    if first is not None:
+        yield PageEvent(number=1, page=first)
+        async for page in pages:
+            found.append(page)
+            yield PageEvent(number=len(found), page=page)
+    content = None
+    if asked.output != "json":
+        content = _content(await _rendered(Reading(pages=tuple(found)), document, asked))
+    yield DoneEvent(pages=len(found), content=content)
+
+
+async def _items(request: Request, asked: Asked, deadline: Deadline) -> AsyncGenerator[BatchItem, None]:
+    """The documents of a batch in their order, a few of them read at once."""
+    at_once = asyncio.Semaphore(BATCH_AT_ONCE)
+
+    async def one(index: int, document: Document) -> BatchItem:
+        async with at_once:
+            return await _item(request, index, document, asked, deadline)
+
+    tasks = [asyncio.create_task(one(index, document)) for index, document in enumerate(asked.documents)]
+    try:
+        for task in tasks:
+            yield await task
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _item(request: Request, index: int, document: Document, asked: Asked, deadline: Deadline) -> BatchItem:
+    """One document of a batch; whatever is wrong with it is its own affair."""
+    gateway = gateway_of(request)
+    problem: Problem
+    try:
+        with counted():
+            reading = await _reading(gateway, document, asked, deadline)
+            if asked.output == "json":
+                return BatchItem(index=index, name=document.name, status=200, reading=reading)
+            content = _content(await _rendered(reading, document, asked))
+            return BatchItem(index=index, name=document.name, status=200, content=content)
+    except OcrOpsError as error:
+        problem = problem_of(error, request.state.request_id)
+    except Exception:
+        log.exception("document %d of request %s failed", index, request.state.request_id)
+        problem = problem_of(failed(), request.state.request_id)
+    return BatchItem(index=index, name=document.name, status=problem.status, problem=problem)
+
+
+async def _all(items: AsyncGenerator[BatchItem, None]) -> tuple[BatchItem, ...]:
+    async with aclosing(items):
+        return tuple([item async for item in items])
+
+
+async def _batch_events(items: AsyncGenerator[BatchItem, None]) -> AsyncGenerator[Value, None]:
+    count = 0
+    async with aclosing(items):
+        async for item in items:
+            count += 1
+            yield DocumentEvent(document=item)
+    yield BatchDoneEvent(documents=count)
