@@ -55,9 +55,9 @@ class Match:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Of the path."""
     path: str | None = None
-    """As operations have it; None: it is not ours."""
-    allow: str = ""
-    """The methods of its path."""
+    """As operations have it; None: as `allow`."""
+    allow: str | None = None
+    """The methods of its path; None: it is not ours."""
 
 
 class Table:
@@ -87,7 +87,7 @@ class Dispatch:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match: Match = scope["state"]["match"]
-        if match.path is None:
+        if match.allow is None:
             await self.others(scope, receive, send)
         elif match.operation is not None:
             answer = await match.operation.handler(Request(scope, receive))
