@@ -5,7 +5,6 @@ import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -15,15 +14,15 @@ from starlette.responses import Response
 
 from bentos.api.accept import stream_of
 from bentos.api.form import Asked, Document, receive
-from bentos.api.problems import Problem, Refusal, failed, problem_of
+from bentos.api.problems import Problem, failed, problem_of
 from bentos.api.serving import Gateway, counted, deadline_of, gateway_of, unless_left
 from bentos.api.stream import Stream
 from bentos.deadline import Deadline, too_late
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.languages import require_writable
-from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.reading import Page, Reading
 from ocr_ops.core.record import Value
+from ocr_ops.runtime.outputs import Rendered, render
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -32,23 +31,6 @@ BATCH_BYTES = 64 * 2**20
 """All documents of a batch together."""
 BATCH_AT_ONCE = 4
 """Documents of a batch that are read at the same time: it is one caller among others."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A finished file."""
-
-    data: bytes
-    media_type: str
-
-
-def render(reading: Reading, output: OutputFormat, *, name: str, document: bytes, options: ReadOptions) -> Rendered:  # noqa: ARG001
-    """`reading` in the format `output`."""
-    if output == "json":
-        return Rendered(reading.model_dump_json().encode(), "application/json")
-    if output == "text":
-        return Rendered(reading.text.encode(), "text/plain; charset=utf-8")
-    raise Refusal("option `output`", output, "json or text", "choose one of these", 422, "invalid-option")
 
 
 class Content(Value):
