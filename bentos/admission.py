@@ -13,10 +13,18 @@ class Admission:
     limit: int
     """Documents at once."""
     inside: int = 0
+    closed: bool = False
+    """Whether the service is about to end, and lets in no more."""
+
+    def close(self) -> None:
+        """Lets in no more documents."""
+        self.closed = True
 
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Holds a place for one document while the block runs. `Overloaded` when there is none."""
+        if self.closed:
+            raise Overloaded("service", "about to end", "one that goes on", "try again at once: another takes over")
         if self.inside >= self.limit:
             raise Overloaded("service", f"{self.inside} documents in flight", "fewer", "try again soon")
         self.inside += 1

@@ -103,8 +103,12 @@ def require_port() -> None:
 
 
 def model_threads(settings: ServingSettings, workers: int) -> int:
-    """Threads for a model in each of its `workers`: half the CPU share for all, since both models run at once."""
-    return settings.threads or max(1, int(cpu_share() / 2 / workers))
+    """Threads for a model in each of its `workers`: an even part of the CPU share.
+
+    Either model may have all of it: what the one has to do and what the other has is never half and half, and a core
+    that waits for a thread is lost. None of them spins, so a thread with nothing to do costs nothing.
+    """
+    return settings.threads or max(1, int(cpu_share() / workers))
 
 
 def setting(name: str, default: int, least: int = 1) -> int:
@@ -165,6 +169,6 @@ def _unattested(release: Release, task: Task, place: Place) -> NotProven:
 
 
 def end(error: OcrOpsError) -> NoReturn:
-    """Ends the process with one line."""
+    """Ends the process with one line and the error's exit code."""
     print(f"error: {error}", file=sys.stderr)  # noqa: T201  the log is no place for last words
     raise SystemExit(error.exit_code)

@@ -1,40 +1,62 @@
-"""Detection: prepared pages in, text boxes out. One model, batched, reached by the gateway only."""
+"""Detection: prepared pages in, text boxes out. One model, page after page, reached by the gateway only."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import bentoml
 import numpy as np
+from starlette.responses import Response
 
 from bentos.champion import attested, model_threads, open_champion, serving
-from bentos.hop import CONNECTION, one_call_a_connection
+from bentos.guard import Call, Packed, guarded
+from bentos.lifecycle import check_model, outlive_gateway
+from bentos.packing import pack_boxes, unpack
+from ocr_ops.core.errors import UsageError
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.detection import Detector, prepare_page
-
-MAX_BATCH = 4
-"""Pages. They go through the network one by one: a larger batch would only make the first one wait."""
 
 SETTINGS = serving()
 
 
-@one_call_a_connection
-@bentoml.service(traffic={"timeout": 600}, workers=SETTINGS.detection_workers, runner_connection=CONNECTION)
+@guarded
+@bentoml.service(
+    traffic={"timeout": 600},
+    workers=SETTINGS.detection_workers,
+    metrics={"enabled": False, "namespace": "bentoml_service"},
+    logging={"access": {"enabled": False}},  # the gateway tells of each document
+)
 class Detection:
     def __init__(self) -> None:
         release = open_champion()
-        bundle = release.detection
+        bundle = self.bundle = release.detection
         self.detector = Detector(bundle, model_threads(SETTINGS, SETTINGS.detection_workers))
         blank = np.full((256, 256, 3), 255, np.uint8)
         self.detector.detect([prepare_page(blank, bundle.manifest.input).pixels])
+        # A page takes all the threads: those that come meanwhile wait here, where they can still be dropped.
+        self.pool = ThreadPoolExecutor(1, "detection")
         telemetry.model_loaded(bundle, self.detector.session.provider)
         self.attested = attested(release, "detection", self.detector.session.provider)
+        outlive_gateway()
 
-    # The dispatcher sheds calls that are older than max_latency_ms. Unless settings say so it never does: it is the
-    # gateway that turns documents away.
-    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=MAX_BATCH, max_latency_ms=SETTINGS.max_latency_ms)
-    def detect(self, pages: list[np.ndarray]) -> list[np.ndarray]:
-        """Boxes of each prepared page, float32 (N, 4, 2) in its pixels."""
-        return self.detector.detect(pages)
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Before any worker starts."""
+        check_model()
 
-    @bentoml.api
-    async def loaded(self) -> dict[str, str | bool]:
+    @bentoml.api(route="/detect", input_spec=Packed, output_spec=Packed)
+    async def detect(self, call: Call) -> Response:
+        """Boxes of one prepared page, float32 (N, 4, 2) in its pixels."""
+        return await call.answered(self._boxes(call.body), "application/octet-stream")
+
+    async def _boxes(self, body: bytes) -> bytes:
+        pages = unpack(body)
+        if len(pages) != 1:
+            raise UsageError("hop", f"{len(pages)} pages", "one", "run the same version on both sides")
+        [boxes] = await asyncio.get_running_loop().run_in_executor(self.pool, self.detector.detect, pages)
+        return pack_boxes(boxes)
+
+    def loaded(self) -> dict[str, str | bool]:
         """Which bundle this worker runs, on what, and whether its release was admitted there."""
         provider = self.detector.session.provider
-        return {"digest": self.detector.bundle.digest, "provider": provider, "attested": self.attested}
+        return {"digest": self.bundle.digest, "provider": provider, "attested": self.attested}

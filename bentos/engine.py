@@ -1,7 +1,6 @@
 """Engine: documents in, pages out. Where the models run, in what order work is done, and by when."""
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -10,12 +9,12 @@ from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import aiohttp
 import numpy as np
-from bentoml.exceptions import BentoMLException
 from numpy.typing import NDArray
 
 from bentos.deadline import Deadline, too_late
+from bentos.hop import Hop
+from bentos.packing import pack, unpack_boxes, unpack_texts
 from ocr_ops.core.errors import ModelAway
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page
@@ -25,12 +24,12 @@ from ocr_ops.core.spec import TASKS
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.ctc import Decoded
-from ocr_ops.runtime.documents import LIMITS, Limits, page_images
+from ocr_ops.runtime.decoders import Decoders
+from ocr_ops.runtime.documents import LIMITS, Limits, Sheet
 from ocr_ops.runtime.pipeline import read_page
 
 __all__ = ["Deadline", "Engine"]
 
-log = logging.getLogger("bentoml.ocr_ops")
 T = TypeVar("T")
 Picture = NDArray[np.uint8]
 
@@ -45,19 +44,18 @@ DEAD_SECONDS = 120.0
 class _Hops:
     """`Models`, each a hop away."""
 
-    models: Mapping[str, Any]
+    models: Mapping[str, Hop]
     workers: ThreadPoolExecutor
-    batch: int
-    """Crops of one call."""
+    deadline: Deadline
 
     async def detect(self, page: Picture) -> NDArray[np.float32]:
-        [found] = await self.models["detection"].detect(pages=[page])
-        return np.asarray(found, np.float32)
+        return unpack_boxes(await self._call("detection", "/detect", [page]))
 
     async def recognize(self, crops: Sequence[Picture]) -> list[Decoded]:
-        chunks = [crops[start : start + self.batch] for start in range(0, len(crops), self.batch)]
-        texts = await asyncio.gather(*(self.models["recognition"].recognize(crops=chunk) for chunk in chunks))
-        return [text for chunk in texts for text in chunk]
+        return unpack_texts(await self._call("recognition", "/recognize", crops)) if len(crops) else []
+
+    async def _call(self, task: str, route: str, pictures: Sequence[Picture]) -> bytes:
+        return await self.models[task].call(route, pack(pictures), self.deadline)
 
     async def aside(self, work: Callable[..., T], *args: Any) -> T:
         """Runs `work` off the event loop, on one of as many threads as there are cores."""
@@ -71,7 +69,7 @@ class Engine:
         self,
         release: Release,
         settings: ServingSettings,
-        models: Mapping[str, Any],
+        models: Mapping[str, Hop],
         limits: Limits = LIMITS,
         *,
         orient: bool = True,
@@ -83,7 +81,10 @@ class Engine:
         self.orient = orient
         self.inputs = (tuned.detection.manifest.input, tuned.recognition.manifest.input)
         threads = thread_count()
-        self.hops = _Hops(models, ThreadPoolExecutor(threads, "page"), settings.max_batch_size)
+        self.models = models
+        self.workers = ThreadPoolExecutor(threads, "page")
+        self.decoders = Decoders(at_once=threads)
+        self.decoders.start()
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
         self.open_pages = asyncio.Semaphore(2 * threads + 2)
         self.last_ready = time.monotonic()
@@ -93,16 +94,16 @@ class Engine:
     ) -> AsyncGenerator[Page, None]:
         """Reads a document, page after page in their order; closing it early cancels what is still to do.
 
-        `UnreadableDocument` as `page_images`, also after some pages; `TooLate`; `ModelAway`. A few pages are worked on
+        `UnreadableDocument` as `documents.sheets`, also after some pages; `TooLate`; `ModelAway`. A few pages are worked on
         at once, and no more: a long document does not push the others aside, nor fill the memory.
         """
         turn = asyncio.Lock()
         ahead: deque[asyncio.Task[Page | None]] = deque()
-        async with aclosing(self._images(data, name)) as images:
+        async with aclosing(self.decoders.sheets(data, name, options, self.limits)) as sheets:
             try:
                 while True:
                     while len(ahead) < AHEAD:
-                        ahead.append(asyncio.create_task(self._page(images, turn, options)))
+                        ahead.append(asyncio.create_task(self._page(sheets, turn, options, deadline)))
                     try:
                         async with deadline.timeout():
                             page = await ahead[0]
@@ -117,26 +118,23 @@ class Engine:
                     task.cancel()
                 await asyncio.gather(*ahead, return_exceptions=True)
 
-    async def _page(self, images: AsyncIterator[Picture], turn: asyncio.Lock, options: ReadOptions) -> Page | None:
+    async def _page(
+        self, sheets: AsyncIterator[Sheet], turn: asyncio.Lock, options: ReadOptions, deadline: Deadline
+    ) -> Page | None:
         """The next page of a document; None after the last one. `turn` lets one page at a time be decoded."""
         async with AsyncExitStack() as held:
             async with turn:
                 await held.enter_async_context(self.open_pages)
-                image = await anext(images, None)
-            if image is None:
+                start = time.perf_counter()
+                sheet = await anext(sheets, None)
+            if sheet is None:
                 return None
+            telemetry.stage_took("decode", time.perf_counter() - start)
+            if sheet.image is None:
+                return sheet.text  # sound text of its own: nothing is left to read
             if not self.orient:
                 options = options.model_copy(update={"orientation": False})
-            try:
-                return await read_page(image, self.hops, *self.inputs, options)
-            except (aiohttp.ClientError, BentoMLException) as error:
-                log.exception("a model service failed")
-                raise ModelAway("model service", type(error).__name__, "an answer", "try again soon") from None
-
-    async def _images(self, data: bytes, name: str) -> AsyncGenerator[Picture, None]:
-        images = await self.hops.aside(page_images, data, name, self.limits)
-        while (image := await self.hops.aside(_next, images)) is not None:
-            yield image
+            return await read_page(sheet.image, _Hops(self.models, self.workers, deadline), *self.inputs, options)
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """The status of /readyz and its body: 200 once both models run the very bundles of this release."""
@@ -164,14 +162,6 @@ class Engine:
         """What the worker of a task says it runs; `error` when it does not answer."""
         try:
             async with asyncio.timeout(PROBE_SECONDS):
-                return dict(await self.hops.models[task].loaded())
-        except (TimeoutError, aiohttp.ClientError, BentoMLException) as error:
+                return await self.models[task].loaded()
+        except (TimeoutError, ModelAway) as error:
             return {"error": f"no answer: {type(error).__name__}"}
-
-
-def _next(images: Iterator[Picture]) -> Picture | None:
-    start = time.perf_counter()
-    image = next(images, None)
-    if image is not None:
-        telemetry.stage_took("decode", time.perf_counter() - start)
-    return image

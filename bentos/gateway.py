@@ -1,5 +1,6 @@
 """Gateway: the one service clients see. Documents in, readings out; the models are a hop away."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import bentoml
 from starlette.requests import Request
 
 from bentos.admission import Admission
-from bentos.champion import open_champion, require_attested, require_champion, require_port, serving, setting, switch
+from bentos.champion import open_champion, serving, setting, switch
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
-from bentos.hop import calls
+from bentos.hop import hop_to
+from bentos.lifecycle import DRAIN, check_group, drain
 from bentos.recognition import Recognition
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime import telemetry
@@ -21,6 +23,7 @@ MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
 """Documents of each gateway worker. Those beyond are turned away before they are received."""
 DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
+DRAIN_SECONDS = setting(DRAIN, 0, least=0)
 ORIENT = switch("OCR_OPS_ORIENTATION")
 """Whether pages that lie on their sides or upside-down are read as well as upright ones, for more of the CPU."""
 
@@ -45,24 +48,23 @@ class Document(bentoml.IODescriptor):
     logging={"access": {"enabled": False}},  # the API has a log of its own
 )
 class Gateway:
-    detection = bentoml.depends(Detection)
-    recognition = bentoml.depends(Recognition)
+    detection = bentoml.depends(Detection, url=os.environ.get("OCR_OPS_DETECTION_URL"))
+    recognition = bentoml.depends(Recognition, url=os.environ.get("OCR_OPS_RECOGNITION_URL"))
 
     def __init__(self) -> None:
         release = open_champion()
-        models = {"detection": calls(self.detection), "recognition": calls(self.recognition)}
+        models = {"detection": hop_to(self.detection), "recognition": hop_to(self.recognition)}
         self.engine = Engine(release, SETTINGS, models, orient=ORIENT)
         self.admission = Admission(MAX_IN_FLIGHT)
         self.document_seconds = DOCUMENT_SECONDS
+        drain(lambda: self.admission.inside > 0, self.admission.close, DRAIN_SECONDS)
         telemetry.release_loaded(release)
 
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
         """Before any worker starts."""
-        require_champion()
-        require_attested()
-        require_port()
+        check_group()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)
     async def ocr(self, file: Path) -> Reading:
@@ -73,8 +75,9 @@ class Gateway:
         raise NotImplementedError
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
-        """As the engine's; for the edge."""
-        return await self.engine.readiness()
+        """As the engine's, for the edge; 503 also once the service is about to end."""
+        status, state = await self.engine.readiness()
+        return (503, {**state, "ready": False, "draining": True}) if self.admission.closed else (status, state)
 
     async def liveness(self) -> tuple[int, dict[str, Any]]:
         """As the engine's; for the edge."""

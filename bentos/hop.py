@@ -1,61 +1,125 @@
-"""The hop between the services of one Bento, set up so that no call is lost on it.
+"""The hop from the gateway to a model: over a socket file on one machine, over the network between deployments.
 
-BentoML's client behind `bentoml.depends` loses calls in two ways (1.4.31 to 1.4.39 at least; measured here
-with 1.4.39: 463 of 2,000 at concurrency 32):
-
-- Every `max_requests` (100) calls, or `max_age` (300 s), it closes its session with calls in flight. Both are
-  settings of the service that is called: `CONNECTION` puts them beyond reach.
-- It keeps idle connections for 15 s, the server for 5 s: a call may go out on one that is just being closed,
-  and a POST is not tried again. `OneCallAConnection` lets the server close each after its answer: a Unix
-  socket is cheap to open, next to a model call.
+BentoML's own client of `bentoml.depends` sends pickle, and loses calls: it replaces its session with calls in flight
+(4 % of them at concurrency 8), and sends on connections the server is just closing. Here a call is bytes that are
+checked (`packing`), has a connection of its own, carries its deadline and a key, and is made again when the model's
+worker dies under it: what reading a picture gives is the same however often it is asked.
 """
 
+import asyncio
+import os
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
-from _bentoml_impl.client import RemoteProxy
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import aiohttp
+from bentoml.exceptions import BentoMLException
 
-from ocr_ops.core.errors import OutsideSystem
+from bentos import deadline as deadlines
+from bentos.deadline import Deadline
+from bentos.packing import MEDIA_TYPE
+from ocr_ops.core.errors import ModelAway, OcrOpsError
 
-CONNECTION = {"max_requests": 2**31 - 1, "max_age": 1e9}
-"""For `@bentoml.service(runner_connection=...)` of every service that others depend on."""
-
-
-class OneCallAConnection:
-    """Middleware: each answer ends its connection."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_and_close(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"connection", b"close")]
-            await send(message)
-
-        await self.app(scope, receive, send_and_close if scope["type"] == "http" else send)
+KEY = "OCR_OPS_HOP_KEY"
+"""What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
+LOADED = "/loaded"
+"""Tells what a model's service runs, as its /readyz does, to who shows the key: a gateway without it is not ready."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds before a call is made again: doubled each time."""
+DEATHS = 3
+"""A call under which so many workers died is made no more: it may be what kills them."""
+_LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
 
 
-def one_call_a_connection(service: Any) -> Any:
-    """Decorator of every service that others depend on: one call a connection."""
-    service.add_asgi_middleware(OneCallAConnection)
-    return service
+@dataclass(slots=True)
+class Hop:
+    """The client of one model's service, at an http(s) URL or at the file:// or tcp:// one of a socket."""
+
+    url: str
+    _session: aiohttp.ClientSession | None = field(default=None, repr=False)
+
+    async def call(self, route: str, body: bytes, deadline: Deadline) -> bytes:
+        """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it.
+
+        A service that is not there, or is just going, is waited for until the deadline.
+        """
+        pause, deaths = FIRST_PAUSE, 0
+        while True:
+            deadline.require(self.url)
+            try:
+                async with deadline.timeout(), self._post(route, body, deadline) as answer:
+                    found: bytes = await answer.read()
+                    if answer.status == 200:
+                        return found
+                    if answer.status != 503:
+                        raise self._failed(answer.status, found)
+            except TimeoutError:
+                raise deadlines.too_late(self.url) from None
+            except aiohttp.ClientConnectorError:
+                pass  # nobody there yet: nothing was sent
+            except _LOST as error:
+                deaths += 1
+                if deaths == DEATHS:
+                    raise self._away(f"{type(error).__name__}, {deaths} times") from None
+            await asyncio.sleep(max(0.0, min(pause, deadline.remaining())))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def loaded(self) -> dict[str, str | bool]:
+        """What the service says it runs, at once or not at all. `ModelAway`."""
+        try:
+            async with self._client().get(f"{self._base}{LOADED}", headers=shown()) as answer:
+                if answer.status != 200:
+                    raise self._failed(answer.status, await answer.read())
+                return dict(await answer.json())
+        except (aiohttp.ClientError, ConnectionError, ValueError) as error:
+            raise self._away(type(error).__name__) from None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _post(self, route: str, body: bytes, deadline: Deadline) -> Any:
+        headers = {"Content-Type": MEDIA_TYPE, deadlines.HEADER: deadline.header, **shown()}
+        return self._client().post(f"{self._base}{route}", data=body, headers=headers)
+
+    def _client(self) -> aiohttp.ClientSession:
+        """Made at the first call, which is in the event loop; never replaced."""
+        if self._session is None:
+            at = urlsplit(self.url)
+            # One call a connection: calls spread over all replicas, and none goes out on one that is being closed.
+            connector: aiohttp.BaseConnector
+            if at.scheme == "file":
+                connector = aiohttp.UnixConnector(at.path, force_close=True, limit=0)
+            else:
+                connector = aiohttp.TCPConnector(force_close=True, limit=0)
+            nothing = aiohttp.ClientTimeout(total=None)  # the deadline says it all
+            self._session = aiohttp.ClientSession(connector=connector, timeout=nothing, auto_decompress=False)
+        return self._session
+
+    @property
+    def _base(self) -> str:
+        at = urlsplit(self.url)
+        return "http://model" if at.scheme == "file" else f"{at.scheme.replace('tcp', 'http')}://{at.netloc}{at.path}"
+
+    def _failed(self, status: int, body: bytes) -> OcrOpsError:
+        if status == 504:
+            return deadlines.too_late(self.url)
+        return self._away(f"{status} {body[:200].decode(errors='replace')}")
+
+    def _away(self, found: str) -> ModelAway:
+        return ModelAway(f"model at {self.url}", found, "an answer", "try again soon; its log has the cause")
 
 
-def calls(dependency: Any) -> Any:
-    """The async client of a dependency, known to keep its session for good.
+def hop_to(dependency: Any) -> Hop:
+    """The hop to what `bentoml.depends` stands for: a service beside this one, or another deployment."""
+    url = getattr(getattr(dependency, "to_async", None), "url", None)
+    if url is None:
+        msg = "the models run in processes of their own: start the gateway with `bentoml serve`"
+        raise BentoMLException(msg)
+    return Hop(url)
 
-    Raises `OutsideSystem` when the installed BentoML, or a configuration file, would have it rotate.
-    """
-    client = dependency.to_async
-    if isinstance(dependency, RemoteProxy):  # else both services share a process, and there is no hop
-        sessions = getattr(client, "_session_manager", None)
-        found = {name: getattr(sessions, name, None) for name in CONNECTION}
-        if found != CONNECTION:
-            raise OutsideSystem(
-                f"BentoML's client of {client.url}",
-                f"{found}",
-                f"{CONNECTION}: a rotating session loses calls",
-                "install the pinned BentoML, and leave runner_connection alone in BENTOML_CONFIG",
-            )
-    return client
+
+def shown() -> dict[str, str]:
+    """The header that shows the key; nothing without one."""
+    key = os.environ.get(KEY, "")
+    return {"Authorization": f"Bearer {key}"} if key else {}

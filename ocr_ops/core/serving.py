@@ -12,9 +12,6 @@ from ocr_ops.core.record import Record, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 
-UNHURRIED_MS = 3_600_000
-"""BentoML's dispatcher turns calls away that have waited for so long: an hour means never."""
-
 Workers = Annotated[int, Field(ge=1, le=64)]
 
 
@@ -22,14 +19,15 @@ class ServingSettings(Record):
     """The defaults serve as a release without any settings is served."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
-    """Intra-op threads of each model in each worker; None: an even part of half the CPU share."""
+    """Of each model in each worker: a page is spread over them, lines are read on each; None: an even part of the
+    CPU share."""
     detection_workers: Workers = 1
     recognition_workers: Workers = 1
     gateway_workers: Workers = 1
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Crops of one recognition call, also the most the gateway sends at once."""
-    max_latency_ms: Annotated[int, Field(ge=1)] = UNHURRIED_MS
-    """Calls to a model that waited longer are answered 503 instead of run."""
+    """Crops of one call of the recogniser's network."""
+    max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """How long crops wait for others of their width to share a call with, while the network is idle."""
     max_side: Annotated[int, Field(ge=32)] | None = None
     """Cap on a page's longer side for the detector, pixels; None: its manifest's."""
     buckets: tuple[Annotated[int, Field(ge=8)], ...] = ()

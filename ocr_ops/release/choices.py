@@ -4,23 +4,22 @@ import math
 from collections.abc import Callable, Mapping
 
 from ocr_ops.core.release import Release
-from ocr_ops.core.serving import UNHURRIED_MS, ServingSettings
+from ocr_ops.core.serving import ServingSettings
 from ocr_ops.release.space import Point, Space
 
 SIDES = (0.5, 0.75, 1.0, 1.25)
 """Of the detector's longest page side, to that of its manifest."""
 BATCHES = (8, 32, 64)
+WAITS = (0.0, 2.0, 10.0)
+"""Milliseconds that crops wait for company."""
 AS_MODEL = "model"
 """Buckets: those of the recogniser's manifest."""
 GRADES = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Pixels: widths half or a third apart from each other."""
 
 
-def serving_space(releases: Mapping[str, Release], cores: int, latency_ms: float) -> Space:
-    """Every variant by name, and what is worth trying of the settings on so many cores.
-
-    Calls are shed never, or when they are older than `latency_ms`, since nobody waits for them any more.
-    """
+def serving_space(releases: Mapping[str, Release], cores: int) -> Space:
+    """Every variant by name, and what is worth trying of the settings on so many cores."""
     powers = tuple(2**i for i in range(cores.bit_length()))
     first = next(iter(releases.values()))
     return Space(
@@ -30,7 +29,7 @@ def serving_space(releases: Mapping[str, Release], cores: int, latency_ms: float
             "workers": powers if cores > 1 else (1, 2),
             "gateway_workers": (1, 2) if cores > 1 else (1,),
             "max_batch_size": BATCHES,
-            "max_latency_ms": (round(latency_ms), UNHURRIED_MS),
+            "max_wait_ms": WAITS,
             "max_side": _sides(first),
             "buckets": _buckets(list(releases.values())),
         }
@@ -43,11 +42,11 @@ def todays(releases: Mapping[str, Release], cores: int) -> Point:
     plain = ServingSettings()
     return {
         "variant": name,
-        "threads": 2 ** (max(1, cores // 2).bit_length() - 1),
+        "threads": 2 ** (cores.bit_length() - 1),
         "workers": plain.recognition_workers,
         "gateway_workers": plain.gateway_workers,
         "max_batch_size": plain.max_batch_size,
-        "max_latency_ms": plain.max_latency_ms,
+        "max_wait_ms": plain.max_wait_ms,
         "max_side": first.detection.manifest.input.max_side,
         "buckets": AS_MODEL,
     }

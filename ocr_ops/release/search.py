@@ -63,7 +63,7 @@ class Plan:
 
     @property
     def space(self) -> Space:
-        return serving_space(self.releases, self.budget.cores, self.slo.p95_ms)
+        return serving_space(self.releases, self.budget.cores)
 
     @property
     def goal(self) -> Goal:

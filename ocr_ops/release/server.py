@@ -36,12 +36,14 @@ class Server:
 def serve(
     target: Path | str,
     *,
+    host: str = HOST,
     port: int | None = None,
     env: Mapping[str, str] | None = None,
     log: Path,
     timeout: float = 180.0,
 ) -> Iterator[Server]:
-    """Runs `bentoml serve TARGET` on loopback while the block runs: a Bento's folder, a clone, or a service.
+    """Runs `bentoml serve TARGET` while the block runs: a Bento's folder, a clone, or a service. On loopback, unless
+    `host` says otherwise.
 
     `port` None takes a free one; `env` is laid over this process's; everything it prints goes to `log`.
     Raises `PortOccupied`, or `ServerDied` when it ends, or is not ready within `timeout` seconds.
@@ -54,7 +56,7 @@ def serve(
         # BentoML empties the metrics folder in its home when a server starts: each server has a home of its own.
         settings = {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", **(env or {})}
         process = subprocess.Popen(
-            [sys.executable, "-m", "bentoml", "serve", str(target), "--host", HOST, "--port", str(port)],
+            [sys.executable, "-m", "bentoml", "serve", str(target), "--host", host, "--port", str(port)],
             cwd=folder if folder.is_dir() else None,
             env={**os.environ, **settings},
             stdin=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -124,28 +124,42 @@ class Recognizer:
         Each is padded to its own bucket (or the model's fixed width), also when it comes alone: neighbours change
         nothing.
         """
-        manifest = self.bundle.manifest
         steps: dict[int, Steps] = {}
-        with telemetry.stage("recognition"):
-            telemetry.batch("recognition", len(crops))
-            for width, members in _calls([crop.shape[1] for crop in crops], manifest.input.width, manifest.buckets):
-                steps |= zip(members, self._steps([crops[i] for i in members], width), strict=True)
-            return spell([steps[i] for i in range(len(crops))], manifest.charset, manifest.text)
+        groups: dict[int, list[int]] = defaultdict(list)
+        for i, crop in enumerate(crops):
+            groups[self.width_of(crop)].append(i)
+        for width, members in sorted(groups.items()):
+            step = call_size(width)
+            for start in range(0, len(members), step):
+                call = members[start : start + step]
+                steps |= zip(call, self.steps_at([crops[i] for i in call], width), strict=True)
+        return self.spell([steps[i] for i in range(len(crops))])
+
+    def width_of(self, crop: NDArray[np.uint8]) -> int:
+        """What a prepared crop, uint8 (height, W) or (height, W, 3), is padded to, in pixels."""
+        manifest = self.bundle.manifest
+        return manifest.input.width or bucket(crop.shape[1], manifest.buckets)
 
     def read_at(self, crops: Sequence[NDArray[np.uint8]], width: int) -> list[Decoded]:
         """Reads prepared crops in one call of the network, each padded to `width`, a multiple of the stride."""
-        return spell(self._steps(crops, width), self.bundle.manifest.charset, self.bundle.manifest.text)
+        return self.spell(self.steps_at(crops, width))
 
-    def _steps(self, crops: Sequence[NDArray[np.uint8]], width: int) -> list[Steps]:
+    def spell(self, steps: Sequence[Steps]) -> list[Decoded]:
+        """The texts of crops from what the network said of them."""
+        return spell(steps, self.bundle.manifest.charset, self.bundle.manifest.text)
+
+    def steps_at(self, crops: Sequence[NDArray[np.uint8]], width: int) -> list[Steps]:
         """What the network says of crops padded to `width`, in one call.
 
         A crop is decoded over its own time steps only. Black padding is part of what a model learnt to read, and
         decoded with the rest.
         """
         spec = self.bundle.manifest.input
-        scores = self.session.run(to_tensor([padded(crop, width, spec.height, spec) for crop in crops], spec))
-        self._check(scores, len(crops), width // spec.stride)
-        labels, certainty = most_probable(scores, self.bundle.manifest.text)
+        with telemetry.stage("recognition"):
+            telemetry.batch("recognition", len(crops))
+            scores = self.session.run(to_tensor([padded(crop, width, spec.height, spec) for crop in crops], spec))
+            self._check(scores, len(crops), width // spec.stride)
+            labels, certainty = most_probable(scores, self.bundle.manifest.text)
         if spec.padding == "black":
             sizes = [labels.shape[1] * crop.shape[1] / width for crop in crops]
             return list(map(Steps, labels, certainty, sizes))
@@ -166,15 +180,9 @@ def bucket(width: int, buckets: Sequence[int] = ()) -> int:
     return buckets[place] if place < len(buckets) else -(-width // BUCKET) * BUCKET
 
 
-def _calls(widths: Sequence[int], fixed: int = 0, buckets: Sequence[int] = ()) -> Iterator[tuple[int, list[int]]]:
-    """Groups crops, by their widths, into network calls: padded width, and the indices of its crops."""
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, width in enumerate(widths):
-        groups[fixed or bucket(width, buckets)].append(i)
-    for width, members in sorted(groups.items()):
-        step = max(1, CALL_WIDTH // width)
-        for start in range(0, len(members), step):
-            yield width, members[start : start + step]
+def call_size(width: int) -> int:
+    """The most crops padded to `width` that one call of the network takes."""
+    return max(1, CALL_WIDTH // width)
 
 
 def _sides(quads: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:

@@ -1,34 +1,81 @@
 """A gateway and one service behind it, joined as ours are: as many calls as asked for, and every error counted."""
 
 import asyncio
+import os
 from collections import Counter
 from typing import Any
 
 import bentoml
 import numpy as np
+from starlette.responses import Response
 
+from bentos.deadline import Deadline
 from bentos.edge import edged
-from bentos.hop import CONNECTION, calls, one_call_a_connection
+from bentos.guard import Call, Packed, guarded
+from bentos.hop import hop_to
+from bentos.lifecycle import check_group, check_model, drain, outlive_gateway
+from bentos.packing import pack, unpack
 
 
-@one_call_a_connection
-@bentoml.service(traffic={"timeout": 600}, runner_connection=CONNECTION)
+@guarded
+@bentoml.service(traffic={"timeout": 600}, logging={"access": {"enabled": False}})
 class Inner:
-    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=32, max_latency_ms=3_600_000)
-    def widths(self, crops: list[np.ndarray]) -> list[int]:
-        return [int(crop.shape[1]) for crop in crops]
+    def __init__(self) -> None:
+        self.left = 0
+        outlive_gateway()
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        check_model()
+
+    @bentoml.api(route="/widths", input_spec=Packed, output_spec=Packed)
+    async def widths(self, call: Call) -> Response:
+        """The width of each picture, a byte each."""
+        return await call.answered(self._widths(call.body), "application/octet-stream")
+
+    async def _widths(self, body: bytes) -> bytes:
+        return bytes(picture.shape[1] for picture in unpack(body))
+
+    @bentoml.api(route="/slow", input_spec=Packed, output_spec=Packed)
+    async def slow(self, call: Call) -> Response:
+        """As many seconds as the first picture is wide; those who do not wait for it are counted."""
+        return await call.answered(self._slow(call.body), "application/octet-stream")
+
+    async def _slow(self, body: bytes) -> bytes:
+        try:
+            await asyncio.sleep(unpack(body)[0].shape[1])
+        except asyncio.CancelledError:
+            self.left += 1
+            raise
+        return b"done"
+
+    @bentoml.api(route="/die", input_spec=Packed, output_spec=Packed)
+    async def die(self, call: Call) -> Response:  # noqa: ARG002  BentoML calls it by name
+        """Ends the worker, as a crash does."""
+        os._exit(1)
+
+    def loaded(self) -> dict[str, str | bool]:
+        return {"release": "echo", "digest": str(self.left)}
 
 
 @edged
 @bentoml.service(traffic={"timeout": 600})
 class Outer:
-    inner = bentoml.depends(Inner)
+    inner = bentoml.depends(Inner, url=os.environ.get("ECHO_URL"))
 
     def __init__(self) -> None:
-        self.calls = calls(self.inner)
+        self.hop = hop_to(self.inner)
+        self.inside = 0
+        drain(lambda: self.inside > 0, lambda: None, 0)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        check_group()
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
-        return 200, {"ready": True, "release": "echo"}
+        return 200, {"ready": True, "release": "echo", "inside": self.inside}
 
     @bentoml.api
     async def many(self, count: int, concurrency: int) -> dict[str, int]:
@@ -39,9 +86,21 @@ class Outer:
             crops = [np.zeros((32, 32 + (number + i) % 64), np.uint8) for i in range(number % 24)]
             async with gate:
                 try:
-                    found = await self.calls.widths(crops=crops)
+                    found = await self.hop.call("/widths", pack(crops), Deadline.after(60))
                 except Exception as error:  # noqa: BLE001  it is what we count
                     return type(error).__name__
-            return "ok" if found == [crop.shape[1] for crop in crops] else "wrong"
+            return "ok" if found == bytes(crop.shape[1] for crop in crops) else "wrong"
 
         return dict(Counter(await asyncio.gather(*map(one, range(count)))))
+
+    @bentoml.api
+    async def one(self, route: str, width: int, seconds: float) -> str:
+        """What becomes of a call that has so many seconds."""
+        self.inside += 1
+        try:
+            picture = np.zeros((1, width), np.uint8)
+            return (await self.hop.call(route, pack([picture]), Deadline.after(seconds))).decode()
+        except Exception as error:  # noqa: BLE001  as above
+            return type(error).__name__
+        finally:
+            self.inside -= 1

@@ -1,64 +1,240 @@
+"""No call is lost on the hop, beside the gateway or over the network, and nobody else gets in."""
+
 import asyncio
-from collections.abc import Iterator
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
+import numpy as np
+import psutil
 import pytest
-from _bentoml_impl.client import RemoteProxy
 
-from bentos.hop import CONNECTION, calls
-from ocr_ops.core.errors import OutsideSystem
-from ocr_ops.release.server import Server, serve
+from bentos.deadline import HEADER, Deadline
+from bentos.hop import Hop
+from bentos.packing import MEDIA_TYPE, pack
+from ocr_ops.core.errors import ModelAway, ServerDied, TooLate
+from ocr_ops.core.release import Release
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import Server, readiness, serve
 
 ROOT = Path(__file__).resolve().parents[2]
+KEY = "a-key-of-the-hop"
+BODY = pack([np.zeros((1, 7), np.uint8)])
 
 
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    log = tmp_path_factory.mktemp("echo") / "log"
-    with serve("tests.bentos.echo:Outer", env={"PYTHONPATH": str(ROOT)}, log=log) as server:
+@contextmanager
+def _echo(service: str, folder: Path, served: Workspace, **env: str) -> Iterator[Server]:
+    settings = {"PYTHONPATH": str(ROOT), "OCR_OPS_HOME": str(served.home), **env}
+    with serve(f"tests.bentos.echo:{service}", env=settings, log=folder / f"{service}.log") as server:
         yield server
 
 
-def _outcomes(server: Server, count: int) -> dict[str, int]:
-    body = {"count": count, "concurrency": 32}
-    answer = httpx.post(f"{server.url}/many", json=body, timeout=500)
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory, served: tuple[Workspace, Release]) -> Iterator[Server]:
+    """Both services in one process group."""
+    with _echo("Outer", tmp_path_factory.mktemp("together"), served[0]) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def inner(tmp_path_factory: pytest.TempPathFactory, served: tuple[Workspace, Release]) -> Iterator[Server]:
+    """The inner service as a deployment of its own."""
+    with _echo("Inner", tmp_path_factory.mktemp("inner"), served[0], OCR_OPS_HOP_KEY=KEY) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def apart(
+    tmp_path_factory: pytest.TempPathFactory, served: tuple[Workspace, Release], inner: Server
+) -> Iterator[Server]:
+    """The gateway as a deployment of its own, and the inner service another."""
+    folder = tmp_path_factory.mktemp("apart")
+    with _echo("Outer", folder, served[0], OCR_OPS_HOP_KEY=KEY, ECHO_URL=inner.url) as server:
+        yield server
+
+
+@pytest.fixture(params=["together", "apart"])
+def outer(request: pytest.FixtureRequest) -> Server:
+    server: Server = request.getfixturevalue(request.param)
+    return server
+
+
+def _many(server: Server, count: int) -> dict[str, int]:
+    answer = httpx.post(f"{server.url}/many", json={"count": count, "concurrency": 32}, timeout=500)
     found: dict[str, int] = answer.raise_for_status().json()
     return found
 
 
-def test_no_call_of_1500_is_lost(echo: Server) -> None:
-    """BentoML's own settings lose a few per cent of these."""
-    assert _outcomes(echo, 1_500) == {"ok": 1_500}
+def _one(server: Server, route: str, width: int, seconds: float) -> str:
+    body = {"route": route, "width": width, "seconds": seconds}
+    return httpx.post(f"{server.url}/one", json=body, timeout=100).raise_for_status().text
+
+
+def _inners(server: Server) -> list[psutil.Process]:
+    """Workers of the inner service."""
+    alive = (one for one in psutil.Process(server.pid).children() if one.status() != psutil.STATUS_ZOMBIE)
+    return [process for process in alive if "Inner" in process.cmdline()]
+
+
+def _eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_no_call_of_500_is_lost(outer: Server) -> None:
+    assert _many(outer, 500) == {"ok": 500}
 
 
 @pytest.mark.slow
-def test_no_call_of_10000_is_lost(echo: Server) -> None:
-    assert _outcomes(echo, 10_000) == {"ok": 10_000}
+def test_no_call_of_10000_is_lost(outer: Server) -> None:
+    assert _many(outer, 10_000) == {"ok": 10_000}
 
 
-@pytest.fixture
-def proxy() -> Iterator[Any]:
-    """BentoML's client, as `bentoml.depends` makes it."""
-    proxy: Any = RemoteProxy("http://127.0.0.1:1")
-    yield proxy
-    asyncio.run(proxy.close())
+def test_no_call_is_lost_when_a_worker_is_killed(together: Server) -> None:
+    """Those under way are made again, once BentoML has put another worker in its place."""
+    with ThreadPoolExecutor(1) as pool:
+        calls = pool.submit(_many, together, 1_000)
+        for _ in range(2):
+            time.sleep(0.3)
+            _eventually(lambda: bool(_inners(together)))
+            _inners(together)[0].kill()
+    assert calls.result() == {"ok": 1_000}
 
 
-def test_a_client_that_rotates_its_session_is_refused(proxy: Any) -> None:
-    """A new BentoML may rename the setting: the gateway then refuses to start, rather than lose calls."""
-    with pytest.raises(OutsideSystem, match="rotating session loses calls"):
-        calls(proxy)
+def test_a_worker_is_replaced_in_a_container_too(tmp_path: Path, served: tuple[Workspace, Release]) -> None:
+    """BentoML would not, where its images set this."""
+    with _echo("Outer", tmp_path, served[0], BENTOML_CONTAINERIZED="true") as server:
+        [first] = _inners(server)
+        first.kill()
+        assert _many(server, 10) == {"ok": 10}
+        assert [worker.pid for worker in _inners(server)] != [first.pid]
 
 
-def test_a_client_without_the_setting_is_refused(proxy: Any) -> None:
-    del proxy.to_async._session_manager.max_requests
-    with pytest.raises(OutsideSystem, match="None"):
-        calls(proxy)
+def test_a_call_that_kills_its_workers_is_given_up(together: Server) -> None:
+    """After the third, long before its deadline."""
+    assert _one(together, "/die", 1, 90) == "ModelAway"
+    assert _many(together, 10) == {"ok": 10}
 
 
-def test_a_client_that_keeps_its_session_is_taken(proxy: Any) -> None:
-    for name, value in CONNECTION.items():
-        setattr(proxy.to_async._session_manager, name, value)
-    assert calls(proxy) is proxy.to_async
+def test_a_worker_told_to_end_alone_is_replaced(together: Server) -> None:
+    [first] = _inners(together)
+    first.terminate()
+    first.wait(30)
+    assert _many(together, 10) == {"ok": 10}
+
+
+def test_an_answer_that_comes_too_late_is_not_waited_for(outer: Server) -> None:
+    start = time.monotonic()
+    assert _one(outer, "/slow", 60, 0.5) == "TooLate"
+    assert time.monotonic() - start < 20
+
+
+def test_work_ends_at_the_deadline_of_its_caller(inner: Server) -> None:
+    """Which goes with the call: nobody has to hang up."""
+    before = _left(inner)
+    headers = {"content-type": MEDIA_TYPE, "authorization": f"Bearer {KEY}", HEADER: "200"}
+    answer = httpx.post(f"{inner.url}/slow", content=pack([np.zeros((1, 60), np.uint8)]), headers=headers, timeout=50)
+    assert answer.status_code == 504
+    _eventually(lambda: _left(inner) == before + 1)
+
+
+def test_work_ends_when_its_caller_leaves(inner: Server) -> None:
+    before = _left(inner)
+    headers = {"content-type": MEDIA_TYPE, "authorization": f"Bearer {KEY}"}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"{inner.url}/slow", content=pack([np.zeros((1, 60), np.uint8)]), headers=headers, timeout=0.5)
+    _eventually(lambda: _left(inner) == before + 1)
+
+
+def _left(inner: Server) -> int:
+    return int(httpx.get(f"{inner.url}/readyz").json()["digest"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "content", "status"),
+    [
+        ({"content-type": MEDIA_TYPE}, BODY, 401),
+        ({"content-type": MEDIA_TYPE, "authorization": "Bearer other"}, BODY, 401),
+        ({"content-type": MEDIA_TYPE, "authorization": f"Bearer {KEY}"}, b"\x80\x04.", 400),
+        ({"content-type": "application/vnd.bentoml+pickle", "authorization": f"Bearer {KEY}"}, b"\x80\x04.", 415),
+        ({"content-type": MEDIA_TYPE, "authorization": f"Bearer {KEY}", HEADER: "soon"}, BODY, 400),
+        ({"content-type": MEDIA_TYPE, "authorization": f"Bearer {KEY}"}, BODY, 200),
+    ],
+    ids=["no key", "another key", "garbage", "pickle", "no deadline", "all right"],
+)
+def test_only_packed_pictures_with_the_key_are_answered(
+    inner: Server, headers: dict[str, str], content: bytes, status: int
+) -> None:
+    assert httpx.post(f"{inner.url}/widths", content=content, headers=headers).status_code == status
+
+
+def test_pickle_is_refused_beside_the_gateway_too(together: Server) -> None:
+    """Where BentoML's own services take it from each other."""
+    [worker] = _inners(together)
+    path = next(socket.laddr for socket in worker.net_connections("unix") if str(socket.laddr).endswith(".sock"))
+    headers = {"content-type": "application/vnd.bentoml+pickle", "authorization": f"Bearer {_key_of(worker)}"}
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://model") as client:
+        assert client.post("/widths", content=b"\x80\x04.", headers=headers).status_code == 415
+        assert client.post("/widths", content=BODY, headers={"content-type": MEDIA_TYPE}).status_code == 401
+
+
+def _key_of(worker: psutil.Process) -> str:
+    return str(worker.environ()["OCR_OPS_HOP_KEY"])
+
+
+def test_a_model_open_to_the_network_wants_a_key(tmp_path: Path, served: tuple[Workspace, Release]) -> None:
+    """One line, with how to make one."""
+    env = {"PYTHONPATH": str(ROOT), "OCR_OPS_HOME": str(served[0].home)}
+    with (
+        pytest.raises(ServerDied, match=r"without OCR_OPS_HOP_KEY.*openssl rand"),
+        serve("tests.bentos.echo:Inner", env=env, log=tmp_path / "log", host="0.0.0.0"),
+    ):
+        pass
+
+
+def test_a_gateway_with_another_key_knows_that_it_has_no_model(inner: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(os.environ, "OCR_OPS_HOP_KEY", "other")
+
+    async def ask() -> None:
+        hop = Hop(inner.url)
+        try:
+            with pytest.raises(ModelAway, match="401"):
+                await hop.loaded()
+            with pytest.raises(ModelAway, match="401"):
+                await hop.call("/widths", BODY, Deadline.after(20))
+        finally:
+            await hop.close()
+
+    asyncio.run(ask())
+
+
+def test_a_model_that_is_not_there_is_waited_for_until_the_deadline() -> None:
+    async def ask() -> None:
+        hop = Hop("http://127.0.0.1:9")
+        try:
+            with pytest.raises(ModelAway):
+                await hop.loaded()
+            with pytest.raises(TooLate):
+                await hop.call("/widths", BODY, Deadline.after(0.3))
+        finally:
+            await hop.close()
+
+    asyncio.run(ask())
+
+
+def test_answers_under_way_are_finished_when_all_is_told_to_end(
+    tmp_path: Path, served: tuple[Workspace, Release]
+) -> None:
+    """The models end after the gateway, though everybody is told at once."""
+    with ThreadPoolExecutor(1) as pool:
+        with _echo("Outer", tmp_path, served[0]) as server:
+            answer = pool.submit(_one, server, "/slow", 3, 60)
+            _eventually(lambda: readiness(server.url)["inside"] == 1)
+            psutil.Process(server.pid).terminate()
+        assert answer.result() == "done"

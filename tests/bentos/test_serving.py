@@ -20,7 +20,7 @@ from tests.tiny import build_release, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 TUNED = ServingSettings(
-    threads=1, recognition_workers=2, max_batch_size=3, max_latency_ms=30_000, max_side=480, buckets=(256, 640)
+    threads=1, recognition_workers=2, max_batch_size=3, max_wait_ms=2.0, max_side=480, buckets=(256, 640)
 )
 
 

@@ -30,7 +30,7 @@ def test_settings_are_kept_for_one_release(tiny_release: Release, tmp_path: Path
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"threads": 0}, {"workers": 2}, {"max_batch_size": 0}, {"buckets": [128, 64]}, {"max_latency_ms": "never"}],
+    [{"threads": 0}, {"workers": 2}, {"max_batch_size": 0}, {"buckets": [128, 64]}, {"max_wait_ms": "never"}],
     ids=str,
 )
 def test_a_wrong_file_is_one_line(tiny_release: Release, tmp_path: Path, wrong: dict[str, Any]) -> None:

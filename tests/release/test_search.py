@@ -381,7 +381,7 @@ def test_more_workers_than_cores_are_refused(plan: Plan) -> None:
 
 
 def test_a_point_is_settings_that_fit_the_release(tiny_release: Release) -> None:
-    space = serving_space({"one": tiny_release}, cores=2, latency_ms=1000)
+    space = serving_space({"one": tiny_release}, cores=2)
     space.require(todays({"one": tiny_release}, 2))
     for point in space.points():
         settings_of(point).tuned(tiny_release)

@@ -1,0 +1,129 @@
+"""Lifecycle: what holds before any worker starts, and how they end: the gateway drains first, the models after it."""
+
+import asyncio
+import fcntl
+import ipaddress
+import os
+import secrets
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from bentos.champion import asked_address, end, require_attested, require_champion, require_port
+from bentos.hop import KEY
+from ocr_ops.core.errors import UsageError
+
+GROUP = "OCR_OPS_GROUP"
+"""The file by which the processes of one `bentoml serve .` know of each other: gateways hold a lock on it as long as
+they live, and write to it when they begin to drain."""
+DRAIN = "OCR_OPS_DRAIN_SECONDS"
+"""How long a gateway that was told to end goes on answering /readyz with 503, for a balancer to see it."""
+LONGEST_DRAIN = 600.0
+_POLL_SECONDS = 0.05
+_ALONE_SECONDS = 1.0
+"""After which a model that is told to end, while no gateway is, goes alone: its place is taken by another."""
+
+
+def check_group() -> None:
+    """Of the gateway, before any worker of it or of the models beside it starts."""
+    _check()
+    os.environ.setdefault(KEY, secrets.token_urlsafe(32))
+    handle, os.environ[GROUP] = tempfile.mkstemp(prefix="ocr-ops-group-")
+    os.close(handle)
+
+
+def check_model() -> None:
+    """Of a model's service, before any worker of it starts. `check_group` has been there if a gateway is beside it."""
+    if GROUP in os.environ:
+        return
+    host, _ = asked_address()
+    if KEY not in os.environ and not _loopback(host):
+        remedy = f"export {KEY}=$(openssl rand -base64 32), for the gateway too; or pass --host 127.0.0.1"
+        end(UsageError(host, f"a model open to the network, without {KEY}", "a key that the gateway shows", remedy))
+    _check()
+
+
+def _check() -> None:
+    require_champion()
+    require_attested()
+    require_port()
+    # BentoML does not start a dead worker again where it believes to be in a container: the others would go on
+    # without it, and nothing else restarts it.
+    os.environ.pop("BENTOML_CONTAINERIZED", None)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def drain(busy: Callable[[], bool], close: Callable[[], None], seconds: float) -> None:
+    """Lets this gateway, when it is told to end (SIGTERM), go on for `seconds` and as long as it is `busy`.
+
+    `close` is called at once. Then the server itself ends: it takes no more connections, and finishes its answers.
+    """
+    group = _group()
+    if group is not None:
+        fcntl.flock(group, fcntl.LOCK_SH)
+
+    async def drained() -> None:
+        if group is not None:
+            os.write(group, b"draining\n")
+        close()
+        await _until(lambda since: since >= seconds and not busy())
+
+    _before_the_end(drained)
+
+
+def outlive_gateway() -> None:
+    """Lets this model, when it is told to end (SIGTERM) together with the gateways beside it, end after them."""
+    group = _group()
+    if group is None:
+        return
+
+    def gone() -> bool:
+        try:
+            fcntl.flock(group, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    async def alone() -> None:
+        await _until(lambda since: gone() or (since > _ALONE_SECONDS and not os.fstat(group).st_size))
+
+    _before_the_end(alone)
+
+
+async def _until(over: Callable[[float], bool]) -> None:
+    """Returns once `over`, given the seconds since the call, says so; at the latest after `LONGEST_DRAIN`."""
+    begun = time.monotonic()
+    while (since := time.monotonic() - begun) < LONGEST_DRAIN and not over(since):  # noqa: ASYNC110  other processes set no event
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _group() -> int | None:
+    path = os.environ.get(GROUP)
+    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC) if path else None
+
+
+def _before_the_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """On SIGTERM, does `work` first, and only then what the server does."""
+    loop, server = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+    begun: list[asyncio.Task[None]] = []  # held, or it might be collected
+
+    async def then_end() -> None:
+        try:
+            await work()
+        finally:
+            signal.signal(signal.SIGTERM, server)
+            signal.raise_signal(signal.SIGTERM)
+
+    def begin() -> None:
+        if not begun:
+            begun.append(loop.create_task(then_end()))
+
+    signal.signal(signal.SIGTERM, lambda _signal, _frame: loop.call_soon_threadsafe(begin))
