@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -62,6 +62,19 @@ class _Hops:
         return await asyncio.get_running_loop().run_in_executor(self.workers, work, *args)
 
 
+@dataclass(slots=True)
+class _Document:
+    """A document that is being read."""
+
+    sheets: AsyncIterator[Sheet]
+    options: ReadOptions
+    deadline: Deadline
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Lets one page at a time be decoded."""
+    left: int | None = None
+    """Pages that are still to be decoded, once that is known."""
+
+
 class Engine:
     """Of one gateway process. `orient` False: pages are only read as they come, whatever a caller asks."""
 
@@ -94,16 +107,16 @@ class Engine:
     ) -> AsyncGenerator[Page, None]:
         """Reads a document, page after page in their order; closing it early cancels what is still to do.
 
-        `UnreadableDocument` as `documents.sheets`, also after some pages; `TooLate`; `ModelAway`. A few pages are worked on
-        at once, and no more: a long document does not push the others aside, nor fill the memory.
+        `UnreadableDocument` as `documents.sheets`, also after some pages; `TooLate`; `ModelAway`. A few pages are
+        worked on at once, and no more: a long document does not push the others aside, nor fill the memory.
         """
-        turn = asyncio.Lock()
         ahead: deque[asyncio.Task[Page | None]] = deque()
         async with aclosing(self.decoders.sheets(data, name, options, self.limits)) as sheets:
+            document = _Document(sheets, options, deadline)
             try:
                 while True:
                     while len(ahead) < AHEAD:
-                        ahead.append(asyncio.create_task(self._page(sheets, turn, options, deadline)))
+                        ahead.append(asyncio.create_task(self._page(document)))
                     try:
                         async with deadline.timeout():
                             page = await ahead[0]
@@ -118,23 +131,29 @@ class Engine:
                     task.cancel()
                 await asyncio.gather(*ahead, return_exceptions=True)
 
-    async def _page(
-        self, sheets: AsyncIterator[Sheet], turn: asyncio.Lock, options: ReadOptions, deadline: Deadline
-    ) -> Page | None:
-        """The next page of a document; None after the last one. `turn` lets one page at a time be decoded."""
+    async def _page(self, document: _Document) -> Page | None:
+        """The next page of a document; None after the last one."""
         async with AsyncExitStack() as held:
-            async with turn:
+            async with document.turn:
+                if document.left == 0:
+                    return None  # a place is not waited for only to learn this
                 await held.enter_async_context(self.open_pages)
                 start = time.perf_counter()
-                sheet = await anext(sheets, None)
-            if sheet is None:
-                return None
+                sheet = await anext(document.sheets, None)
+                if sheet is None:
+                    return None
+                if sheet.count is not None:
+                    document.left = (sheet.count if document.left is None else document.left) - 1
             telemetry.stage_took("decode", time.perf_counter() - start)
-            if sheet.image is None:
-                return sheet.text  # sound text of its own: nothing is left to read
+            if sheet.image is None:  # its text is the document's own: nothing is left to read
+                if sheet.text is not None:
+                    telemetry.page_read(sheet.text, [])
+                return sheet.text
+            options = document.options
             if not self.orient:
                 options = options.model_copy(update={"orientation": False})
-            return await read_page(sheet.image, _Hops(self.models, self.workers, deadline), *self.inputs, options)
+            hops = _Hops(self.models, self.workers, document.deadline)
+            return await read_page(sheet.image, hops, *self.inputs, options)
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """The status of /readyz and its body: 200 once both models run the very bundles of this release."""
