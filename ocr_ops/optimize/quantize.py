@@ -39,13 +39,18 @@ PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")
 
 HISTOGRAMS: dict[Task, int] = {"detection": 8, "recognition": 256}
 """Pages, and lines, whose values entropy and percentile sort into bins: all values of all layers, a second a page."""
-_METHODS = {
-    "minmax": (CalibrationMethod.MinMax, {"moving_average": True}),
+_METHODS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
+    "minmax": (CalibrationMethod.MinMax, {}),
     # As many bins as levels, ONNX Runtime's default, leaves entropy nothing to choose from.
     "entropy": (CalibrationMethod.Entropy, {"num_bins": 1024}),
     # Symmetric, its default, wastes half of the levels after a ReLU.
     "percentile": (CalibrationMethod.Percentile, {"symmetric": False, "percentile": 99.99}),
 }
+
+AVERAGED: dict[Task, bool] = {"detection": True, "recognition": False}
+"""Whether MinMax takes the mean over pictures of their least and greatest values, or those of them all. A page has
+outliers of its own; a line has not half of what others hold, and a mean over lines cuts that off (`recognition-small`
+parts from float by 0.0178 nats a step with the mean, by 0.0024 without)."""
 
 LEAST_OPSET, OPSET = 13, 17
 
@@ -122,8 +127,10 @@ def calibrated(bundle: ModelBundle, prepared: Path, material: Material, recipe: 
 
     Shapes vary, so nothing is batched, and values are taken in picture by picture: memory holds one picture's.
     """
-    method, options = _METHODS[recipe.calibration]
     manifest = bundle.manifest
+    method, options = _METHODS[recipe.calibration]
+    if recipe.calibration == "minmax":
+        options = {"moving_average": AVERAGED[manifest.task]}
     most = None if recipe.calibration == "minmax" else HISTOGRAMS[manifest.task]
     calibrator = create_calibrator(
         prepared,
