@@ -51,6 +51,8 @@ class ReadOptions(Value):
     """Turn pages on their sides or upside-down."""
     contrast: bool = True
     """Faint print is darkened."""
+    sharpen: bool = True
+    """Pages out of focus are sharpened."""
     deskew: bool = False
     """Level a crooked page before its text is looked for."""
     denoise: bool = False

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.contrast import strong
+from ocr_ops.runtime.sharpness import sharp
 
 Picture = NDArray[np.uint8]
 Affine = NDArray[np.float64]
@@ -154,6 +155,7 @@ def _paper(page: Picture) -> tuple[float, ...]:
 STEPS: Mapping[str, Step] = {
     "denoise": clean,
     "contrast": strong,
+    "sharpen": sharp,
     "upscale": enlarged,
     "deskew": levelled,
 }

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ocr_ops.bench.degrade import rotated
+from ocr_ops.bench.degrade import blurred, rotated
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.preprocess import AS_IT_IS, STEPS, prepared, skew
 
 Picture = NDArray[np.uint8]
-ALL = ReadOptions(contrast=True, deskew=True, denoise=True, upscale=True)
+ALL = ReadOptions(contrast=True, sharpen=True, deskew=True, denoise=True, upscale=True)
 
 
 def written(width: int = 1100, height: int = 1400) -> Picture:
@@ -37,8 +37,10 @@ def test_steps_are_done_only_when_asked_for(name: str) -> None:
     """What each step would mend stays where its option is off."""
     poor = rotated(np.ascontiguousarray(written()[:900, :900]), 6)
     poor = np.asarray(200 + poor * 0.2, np.uint8)
-    speck = np.random.default_rng(2).random(poor.shape[:2]) < 0.02
-    poor[speck] = 160
+    if name == "sharpen":
+        poor = blurred(poor, 4)
+    else:  # specks are sharp
+        poor[np.random.default_rng(2).random(poor.shape[:2]) < 0.02] = 160
     off = dict.fromkeys(STEPS, False)
     assert prepared(poor, ReadOptions(**off)).pixels is poor
     assert prepared(poor, ReadOptions(**{**off, name: True})).pixels is not poor
