@@ -9,12 +9,16 @@ OcrOpsError
 │   ├── CorruptBundle         a bundle whose bytes are not those its manifest promises
 │   ├── BadRecord             a JSON/TOML file that is not the record it should be
 │   ├── UnwritableLanguage    a language whose letters the release lacks, or that nobody knows
+│   ├── Refused               a request that a service does not take as it is
+│   ├── NotAllowed            no key, not a valid one, or one that may not do this
 │   ├── UntrustedReceipt      a receipt signed by nobody we trust, or altered since
 │   └── UnknownModel          a model, version, digest or alias nobody registered
 └── OutsideSystem         5   something we depend on is away: MLflow, a port, a server, a program
     ├── RegistryUnreachable
     ├── PortOccupied
     ├── ServerDied
+    ├── ServiceAway           a service nobody answers for
+    ├── ServiceFailed         a service that answers with a fault of its own, or with nonsense
     ├── ModelAway             a model service does not answer, or failed
     ├── Overloaded            the service has as much to do as it can answer in time
     ├── StoreAway             Redis is slow, full, read-only or gone; who needs it goes on without
@@ -91,6 +95,21 @@ class UnwritableLanguage(BadInput):
     pass
 
 
+class Refused(BadInput):
+    """`http_status` is what the service said."""
+
+    def __init__(self, subject: object, found: str, expected: str, remedy: str, http_status: int = 400) -> None:
+        super().__init__(subject, found, expected, remedy)
+        self.http_status = http_status
+
+    def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str, int]]:  # type: ignore[override]
+        return type(self), (self.subject, self.found, self.expected, self.remedy, self.http_status)
+
+
+class NotAllowed(BadInput):
+    pass
+
+
 class UntrustedReceipt(BadInput):
     pass
 
@@ -112,6 +131,14 @@ class PortOccupied(OutsideSystem):
 
 
 class ServerDied(OutsideSystem):
+    pass
+
+
+class ServiceAway(OutsideSystem):
+    pass
+
+
+class ServiceFailed(OutsideSystem):
     pass
 
 

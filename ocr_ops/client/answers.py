@@ -1,0 +1,111 @@
+"""Answers: what a service says when all is well, checked, as values."""
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from pydantic import ValidationError
+
+from ocr_ops.client.problems import error_of, foreign
+from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.options import OutputFormat
+from ocr_ops.core.reading import Page, Reading
+
+Content = str | bytes
+"""A document in an output other than JSON: bytes for a PDF, text for any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead:
+    """A page, as soon as it and all before it are read."""
+
+    number: int
+    """From 1, among the pages that were asked for."""
+    count: int | None
+    """How many were asked for, where the service knows."""
+    page: Page
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one document of several: a reading, content in another output, or an error."""
+
+    name: str
+    reading: Reading | None = None
+    content: Content | None = None
+    error: OcrOpsError | None = None
+
+
+def of_json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise foreign(answer.url, "no JSON object")
+    return found
+
+
+def of_line(url: httpx.URL, line: str) -> dict[str, Any]:
+    """One event of a stream."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("event"), str):
+        raise foreign(url, "a line that is no event")
+    return found
+
+
+def reading(url: httpx.URL, data: bytes) -> Reading:
+    try:
+        return Reading.model_validate_json(data)
+    except ValidationError as error:
+        raise foreign(url, _first(error)) from None
+
+
+def page_read(url: httpx.URL, event: Mapping[str, Any]) -> PageRead:
+    try:
+        return PageRead(int(event["number"]), event.get("count"), Page.model_validate(event["page"]))
+    except ValidationError as error:
+        raise foreign(url, _first(error)) from None
+    except (KeyError, TypeError, ValueError):
+        raise foreign(url, "a page without its number") from None
+
+
+def answered(answer: httpx.Response, output: OutputFormat) -> Reading | Content:
+    """The whole answer of one document."""
+    if output == "json":
+        return reading(answer.url, answer.content)
+    return answer.content if output == "pdf" else answer.content.decode("utf-8", "replace")
+
+
+def content(url: httpx.URL, told: Any) -> Content:
+    """A document that came inside JSON."""
+    try:
+        if told["encoding"] == "base64":
+            return base64.b64decode(told["data"], validate=True)
+        return str(told["data"])
+    except (KeyError, TypeError, binascii.Error):
+        raise foreign(url, "no content where it should be") from None
+
+
+def outcome(url: httpx.URL, name: str, item: Mapping[str, Any]) -> Outcome:
+    """One document of a batch."""
+    if item.get("problem") is not None:
+        return Outcome(name, error=error_of(item["problem"], int(item.get("status", 500))))
+    if item.get("content") is not None:
+        return Outcome(name, content=content(url, item["content"]))
+    try:
+        return Outcome(name, reading=Reading.model_validate(item.get("reading")))
+    except ValidationError as error:
+        raise foreign(url, _first(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

@@ -1,0 +1,44 @@
+"""Documents as callers have them: a path, bytes, an open file."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from ocr_ops.core.errors import UnreadableDocument
+
+UNNAMED = "document"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Bytes, and what the service is to call them."""
+
+    name: str
+    data: bytes
+
+
+Source = str | os.PathLike[str] | bytes | BinaryIO | Document
+"""A str is a path."""
+
+
+def document(source: Source) -> Document:
+    """The bytes of a source. `UnreadableDocument` for a path that is no readable file."""
+    if isinstance(source, Document):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return Document(UNNAMED, bytes(source))
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        try:
+            return Document(path.name, path.read_bytes())
+        except OSError as error:
+            found = (error.strerror or str(error)).lower()
+            raise UnreadableDocument(path, found, "a readable file", "check the path") from None
+    name = getattr(source, "name", UNNAMED)
+    return Document(os.path.basename(name) if isinstance(name, str) else UNNAMED, source.read())  # noqa: PTH119
+
+
+def documents(sources: Iterable[Source]) -> list[Document]:
+    return [document(source) for source in sources]

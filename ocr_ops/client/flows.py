@@ -1,0 +1,229 @@
+"""Flows: what a call comes to, step by step, without doing any of it: `sync` and `aio` each carry the steps out.
+
+A flow is a generator of steps. It is sent what became of the last one, and emits what its caller is to get.
+"""
+
+import random
+import time
+import uuid
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any
+
+import httpx
+
+from ocr_ops.client import answers
+from ocr_ops.client.documents import Document
+from ocr_ops.client.problems import AGAIN, error_of, error_of_answer, error_of_transport, retry_after
+from ocr_ops.client.retry import Retry
+from ocr_ops.core.errors import OcrOpsError, OutsideSystem
+from ocr_ops.core.options import OutputFormat, ReadOptions
+
+REMAINING = "X-OCR-Ops-Remaining-Ms"
+"""Milliseconds that an answer is still of use: the service spends no more on it."""
+IDEMPOTENCY = "Idempotency-Key"
+NDJSON = "application/x-ndjson"
+CONNECT_SECONDS = 10.0
+FILES_AT_ONCE = 32
+BYTES_AT_ONCE = 60 * 2**20
+"""Of one batch: what a service takes in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Sent: the response, its body read unless it is a stream that began well; or what broke the connection."""
+
+    request: httpx.Request
+    stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Sent: the next line of the stream, None at its end; or what broke the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """For the caller of the flow."""
+
+    value: Any
+
+
+Step = Send | Line | Sleep | Emit
+Flow = Generator[Step, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, however often it takes to have it answered: its idempotency key stays the same."""
+
+    method: str
+    path: str
+    documents: Sequence[Document] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    accept: str = "*/*"
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where calls go, how often they are tried, and by when they must be done, on the monotonic clock."""
+
+    url: str
+    builder: httpx.Client | httpx.AsyncClient
+    retry: Retry
+    until: float
+
+    def request(self, call: Call) -> httpx.Request:
+        remaining = max(self.until - time.monotonic(), 0.001)
+        headers = {"Accept": call.accept, REMAINING: str(round(remaining * 1000))}
+        if call.method == "POST":
+            headers[IDEMPOTENCY] = call.key
+        return self.builder.build_request(
+            call.method,
+            self.url + call.path,
+            headers=headers,
+            data=dict(call.fields),
+            files=[("file", (one.name, one.data, "application/octet-stream")) for one in call.documents] or None,
+            timeout=httpx.Timeout(remaining, connect=min(CONNECT_SECONDS, remaining)),
+        )
+
+    def pause(self, failed: int, fault: "Fault") -> Sleep:
+        """How long to wait after so many attempts; the fault's error once there is no more use in trying."""
+        if not fault.again or failed >= self.retry.attempts:
+            raise fault.error
+        seconds = self.retry.delay(failed, fault.told, random.random())
+        if time.monotonic() + seconds >= self.until:
+            raise fault.error
+        return Sleep(seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An attempt that failed, whether another may succeed, and after how many seconds at the earliest."""
+
+    error: OcrOpsError
+    again: bool
+    told: float | None = None
+
+
+def form(options: ReadOptions, output: OutputFormat) -> dict[str, str]:
+    """Options as fields of a form; those that are as by default are left out, for the service to decide."""
+    given = options.model_dump(exclude_defaults=True, exclude_none=True)
+    told = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    return {**told, "output": output}
+
+
+def streamed(call: Call) -> Call:
+    """The same call, to be answered a part at a time."""
+    return replace(call, accept=f"{NDJSON}, application/problem+json")
+
+
+def is_ready(url: str, outcome: httpx.Response | httpx.TransportError) -> bool:
+    """What `/readyz` says, by its status."""
+    if isinstance(outcome, httpx.TransportError):
+        raise error_of_transport(url, outcome)
+    return outcome.is_success
+
+
+def answer(service: Service, call: Call) -> Flow:
+    """Emits the response of success."""
+    for failed in count(1):
+        outcome = yield Send(service.request(call))
+        fault = _fault(service, outcome)
+        if fault is None:
+            yield Emit(outcome)
+            return
+        yield service.pause(failed, fault)
+
+
+def pages(service: Service, call: Call) -> Flow:
+    """Emits a `PageRead` for each page, each once, however often the stream breaks; and content, where it comes."""
+    seen = 0
+    for failed in count(1):
+        response = yield Send(service.request(call), stream=True)
+        fault = _fault(service, response)
+        while fault is None:
+            event, fault = yield from _event(service, response)
+            if fault is not None:
+                break
+            if event["event"] == "page":
+                page = answers.page_read(response.url, event)
+                if page.number > seen:
+                    seen = page.number
+                    yield Emit(page)
+            elif event["event"] == "done":
+                if event.get("content") is not None:
+                    yield Emit(answers.content(response.url, event["content"]))
+                return
+        yield service.pause(failed, fault)
+
+
+def outcomes(service: Service, call: Call) -> Flow:
+    """Emits the index and `Outcome` of each document, each once; those that may yet succeed are sent again."""
+    waiting = list(range(len(call.documents)))
+    for failed in count(1):
+        some = [call.documents[index] for index in waiting]
+        again = Call(call.method, call.path, some, call.fields, call.accept)
+        response = yield Send(service.request(again), stream=True)
+        fault, sent = _fault(service, response), list(waiting)
+        while fault is None and waiting:
+            event, fault = yield from _event(service, response)
+            if fault is None and event["event"] == "document":
+                item = event["document"]
+                index = sent[item["index"]]
+                told = answers.outcome(response.url, call.documents[index].name, item)
+                if told.error is None or item["status"] not in AGAIN or failed >= service.retry.attempts:
+                    waiting.remove(index)
+                    yield Emit((index, told))
+            elif fault is None and event["event"] == "done":
+                break
+        if not waiting:
+            return
+        yield service.pause(failed, fault or Fault(_unfinished(service), again=True))
+
+
+def batches(documents: Sequence[Document]) -> list[range]:
+    """Documents in their order, parted so that a service takes each part in one request."""
+    parts: list[range] = []
+    start = size = 0
+    for index, one in enumerate(documents):
+        if index > start and (index - start >= FILES_AT_ONCE or size + len(one.data) > BYTES_AT_ONCE):
+            parts.append(range(start, index))
+            start, size = index, 0
+        size += len(one.data)
+    return [*parts, range(start, len(documents))] if documents else []
+
+
+def _event(service: Service, response: httpx.Response) -> Generator[Step, Any, tuple[dict[str, Any], Fault | None]]:
+    """The next event of a stream, or how it failed."""
+    line = yield Line()
+    if line is None:
+        return {}, Fault(_unfinished(service), again=True)
+    if not isinstance(line, str):
+        return {}, _fault(service, line)
+    event = answers.of_line(response.url, line)
+    if event["event"] != "problem":
+        return event, None
+    status = int(event["problem"].get("status", 500))
+    return {}, Fault(error_of(event["problem"], status), again=status in AGAIN)
+
+
+def _unfinished(service: Service) -> OcrOpsError:
+    return OutsideSystem(service.url, "the answer broke off", "all of it", "try again")
+
+
+def _fault(service: Service, outcome: httpx.Response | httpx.TransportError) -> Fault | None:
+    if isinstance(outcome, httpx.TransportError):
+        broken = not isinstance(outcome, httpx.UnsupportedProtocol)
+        return Fault(error_of_transport(service.url, outcome), again=broken)
+    if outcome.is_success:
+        return None
+    again = outcome.status_code in AGAIN
+    return Fault(error_of_answer(outcome), again=again, told=retry_after(outcome.headers))

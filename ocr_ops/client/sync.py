@@ -1,0 +1,186 @@
+"""Client: a service called in turn. May be shared by threads."""
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import httpx
+
+from ocr_ops.client import answers, flows
+from ocr_ops.client.answers import Content, Outcome, PageRead
+from ocr_ops.client.documents import Source, document, documents
+from ocr_ops.client.flows import Call, Emit, Flow, Line, Send, Service, Sleep
+from ocr_ops.client.retry import Retry
+from ocr_ops.client.settings import TIMEOUT, Settings
+from ocr_ops.core.options import OutputFormat, ReadOptions
+from ocr_ops.core.reading import Reading
+
+Progress = Callable[[int, int | None], None]
+"""Called with how many are done, and of how many, where that is known."""
+_DEFAULT = ReadOptions()
+
+
+class Client:
+    """A service at `url`. Use it in a `with`, or `close` it.
+
+    `key` is an API key, by default that in `OCR_OPS_API_KEY`. `timeout` is what a call may take, in seconds, all its
+    attempts and the waits between them together. Every method raises an `OcrOpsError` that says what is wrong.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        timeout: float = TIMEOUT,
+        retry: Retry | None = None,
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        self._settings = Settings.of(url, key, timeout, retry, verify)
+        self._http = httpx.Client(**self._settings.http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @overload
+    def read(
+        self,
+        source: Source,
+        options: ReadOptions = ...,
+        output: Literal["json"] = ...,
+        *,
+        progress: Progress | None = ...,
+        timeout: float | None = ...,
+    ) -> Reading: ...
+    @overload
+    def read(
+        self,
+        source: Source,
+        options: ReadOptions = ...,
+        output: OutputFormat = ...,
+        *,
+        progress: Progress | None = ...,
+        timeout: float | None = ...,
+    ) -> Reading | Content: ...
+    def read(
+        self,
+        source: Source,
+        options: ReadOptions = _DEFAULT,
+        output: OutputFormat = "json",
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> Reading | Content:
+        """A document, read: a `Reading` or, in another output, text; bytes for a PDF. `progress` is told each page."""
+        call = Call("POST", "/v1/ocr", (document(source),), flows.form(options, output))
+        if progress is None:
+            return answers.answered(self._response(call, timeout), output)
+        found: list[PageRead] = []
+        for told in self._run(flows.pages, flows.streamed(call), timeout):
+            if not isinstance(told, PageRead):
+                content: Content = told
+                return content
+            found.append(told)
+            progress(told.number, told.count)
+        return Reading(pages=tuple(one.page for one in found))
+
+    def stream(
+        self, source: Source, options: ReadOptions = _DEFAULT, *, timeout: float | None = None
+    ) -> Iterator[PageRead]:
+        """The pages of a document, each as soon as it is read. Leave the loop, and the service stops reading."""
+        call = Call("POST", "/v1/ocr", (document(source),), flows.form(options, "json"))
+        yield from self._run(flows.pages, flows.streamed(call), timeout)
+
+    def batch(
+        self,
+        sources: Iterable[Source],
+        options: ReadOptions = _DEFAULT,
+        output: OutputFormat = "json",
+        *,
+        progress: Progress | None = None,
+        timeout: float | None = None,
+    ) -> list[Outcome]:
+        """Several documents, each answered for itself, in their order: a bad one is an error in its place."""
+        all_of = documents(sources)
+        found: dict[int, Outcome] = {}
+        for part in flows.batches(all_of):
+            some = [all_of[index] for index in part]
+            call = flows.streamed(Call("POST", "/v1/ocr/batch", some, flows.form(options, output)))
+            for index, outcome in self._run(flows.outcomes, call, timeout):
+                found[part[index]] = outcome
+                if progress is not None:
+                    progress(len(found), len(all_of))
+        return [found[index] for index in range(len(all_of))]
+
+    def models(self) -> dict[str, Any]:
+        """The models that run: task, name, digest, precision, languages."""
+        return answers.of_json(self._response(Call("GET", "/v1/models"), None))
+
+    def about(self) -> dict[str, Any]:
+        """What the service is and takes: version, formats, outputs, options, limits."""
+        return answers.of_json(self._response(Call("GET", "/v1/about"), None))
+
+    def ready(self) -> bool:
+        """Whether documents can be read now. `ServiceAway` when nobody answers."""
+        request = self._settings.service(self._http, None).request(Call("GET", "/readyz"))
+        return flows.is_ready(self._settings.url, self._sent(Send(request)))
+
+    def _response(self, call: Call, timeout: float | None) -> httpx.Response:
+        (response,) = self._run(flows.answer, call, timeout)
+        assert isinstance(response, httpx.Response)  # noqa: S101  the only thing that flow emits
+        return response
+
+    def _run(self, flow: Callable[[Service, Call], Flow], call: Call, timeout: float | None) -> Iterator[Any]:
+        """What the flow emits, as it carries its steps out."""
+        steps = flow(self._settings.service(self._http, timeout), call)
+        response: httpx.Response | httpx.TransportError | None = None
+        lines: Iterator[str] = iter(())
+        became: Any = None
+        try:
+            while True:
+                step = steps.send(became)
+                became = None
+                match step:
+                    case Send():
+                        _close(response)
+                        became = response = self._sent(step)
+                        lines = response.iter_lines() if isinstance(response, httpx.Response) else lines
+                    case Line():
+                        became = _next(lines)
+                    case Sleep():
+                        time.sleep(step.seconds)
+                    case Emit():
+                        yield step.value
+        except StopIteration:
+            return
+        finally:
+            _close(response)
+
+    def _sent(self, step: Send) -> httpx.Response | httpx.TransportError:
+        try:
+            response = self._http.send(step.request, stream=True)
+            if not (step.stream and response.is_success):
+                response.read()
+        except httpx.TransportError as error:
+            return error
+        return response
+
+
+def _next(lines: Iterator[str]) -> str | httpx.TransportError | None:
+    try:
+        return next(lines, None)
+    except httpx.TransportError as error:
+        return error
+
+
+def _close(response: httpx.Response | httpx.TransportError | None) -> None:
+    if isinstance(response, httpx.Response):
+        response.close()

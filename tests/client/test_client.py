@@ -1,0 +1,254 @@
+"""What a client does when a service is slow, full, gone, or not one: each failure is the right error, or no failure."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ocr_ops.client import AsyncClient, Client, Document, ReadOptions, Retry
+from ocr_ops.client.documents import document
+from ocr_ops.client.flows import BYTES_AT_ONCE, batches
+from ocr_ops.core import errors
+from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.reading import Page, Reading
+from tests.client.scripted import Said, Scripted, events, problem, scripted
+
+PAGE = Page(width=10, height=10, lines=()).model_dump(mode="json")
+READING = Said(body=Reading(pages=(Page(width=10, height=10, lines=()),)).model_dump_json().encode())
+QUICK = Retry(first=0.01, most=0.02)
+READ = b"a document"
+
+Asking = Callable[[Client], Any]
+
+
+def in_turn(server: Scripted, ask: str, *arguments: Any, **settings: Any) -> Any:
+    with Client(server.url, retry=QUICK, timeout=20) as client:
+        return getattr(client, ask)(*arguments, **settings)
+
+
+def in_asyncio(server: Scripted, ask: str, *arguments: Any, **settings: Any) -> Any:
+    async def asked() -> Any:
+        async with AsyncClient(server.url, retry=QUICK, timeout=20) as client:
+            found: Awaitable[Any] = getattr(client, ask)(*arguments, **settings)
+            return await found
+
+    return asyncio.run(asked())
+
+
+@pytest.fixture(params=[in_turn, in_asyncio])
+def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Both clients behave alike."""
+    return request.param
+
+
+@pytest.fixture
+def page_events() -> Iterator[list[dict[str, Any]]]:
+    yield [{"event": "page", "number": number, "page": PAGE} for number in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        problem(503, "overloaded", Retry_After="0"),
+        problem(429, "rate-limited", Retry_After="0"),
+        problem(503, "model-away"),
+        problem(409, "in-progress"),
+        Said(502, b"<html>bad gateway</html>", {"Content-Type": "text/html"}),
+        Said(504, b""),
+        Said(body=b"", drop=True),
+        Said(body=b'{"pages": [', drop=True),
+    ],
+)
+def test_what_may_pass_is_tried_again_with_the_same_key(ask: Callable[..., Any], before: Said) -> None:
+    """Also broken connections: reading twice does no harm, and a service that knows the key answers once."""
+    with scripted(before, before, READING) as server:
+        assert ask(server, "read", READ).pages
+        assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
+        assert len(server.asked) == 3
+        remaining = [int(asked.headers["X-OCR-Ops-Remaining-Ms"]) for asked in server.asked]
+        assert remaining == sorted(remaining, reverse=True)
+        assert 0 < remaining[0] <= 20_000
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "word"),
+    [
+        (problem(415, "unreadable-document"), errors.UnreadableDocument, "what was found"),
+        (problem(422, "unwritable-language"), errors.UnwritableLanguage, "what to do"),
+        (problem(422, "invalid-option"), errors.Refused, "what was expected"),
+        (problem(401, "unauthorized"), errors.NotAllowed, "service"),
+        (problem(403, "forbidden"), errors.NotAllowed, "service"),
+        (problem(500, "failed"), errors.ServiceFailed, "5b0c"),
+        (Said(404, b"not here", {"Content-Type": "text/plain"}), errors.Refused, "404 Not Found"),
+        (Said(302, b"", {"Location": "http://elsewhere/"}), errors.Refused, "302"),
+        (Said(body=b"<html>hello</html>"), errors.ServiceFailed, "none of an ocr_ops service"),
+        (Said(500, b"{", {"Content-Type": "application/problem+json"}), errors.ServiceFailed, "500"),
+    ],
+)
+def test_what_will_not_pass_is_an_error_at_once(
+    ask: Callable[..., Any], said: Said, kind: type[OcrOpsError], word: str
+) -> None:
+    """Of the right kind, on one line, after one request."""
+    with scripted(said) as server:
+        with pytest.raises(kind, match=word) as caught:
+            ask(server, "read", READ)
+        assert type(caught.value) is kind
+        assert "\n" not in str(caught.value)
+        assert len(server.asked) == 1
+
+
+def test_attempts_end(ask: Callable[..., Any]) -> None:
+    """With what the service said last."""
+    with scripted(problem(503, "overloaded", Retry_After="0")) as server:
+        with pytest.raises(errors.Overloaded):
+            ask(server, "read", READ)
+        assert len(server.asked) == QUICK.attempts
+
+
+def test_a_wait_that_would_outlast_the_deadline_is_not_begun() -> None:
+    """A service that wants to be left alone for an hour is not waited for, whichever way it says so."""
+    for told in ("3600", formatdate(time.time() + 3600, usegmt=True)):
+        with scripted(problem(429, "quota", Retry_After=told)) as server, Client(server.url, timeout=30) as client:
+            start = time.monotonic()
+            with pytest.raises(errors.Overloaded):
+                client.read(READ)
+            assert time.monotonic() - start < 10
+            assert len(server.asked) == 1
+
+
+def test_retry_after_is_honoured(ask: Callable[..., Any]) -> None:
+    """Not a moment sooner."""
+    with scripted(problem(503, "overloaded", Retry_After="1"), READING) as server:
+        start = time.monotonic()
+        ask(server, "read", READ)
+        assert time.monotonic() - start >= 1
+
+
+@pytest.mark.parametrize(("failed", "most"), [(1, 0.25), (2, 0.5), (3, 1.0), (9, 10.0), (500, 10.0)])
+def test_waits_grow_and_are_drawn_by_lot(failed: int, most: float) -> None:
+    """From nothing to the longest; what a service asks for is a floor."""
+    assert [Retry().delay(failed, None, luck) for luck in (0.0, 0.5, 1.0)] == [0, most / 2, most]
+    assert Retry().delay(failed, 7, 0.5) == 7 + most / 2
+
+
+def test_nobody_there_is_told(ask: Callable[..., Any]) -> None:
+    """After as many attempts."""
+    with scripted(READING) as server:
+        pass
+    with pytest.raises(errors.ServiceAway, match="no answer"):
+        ask(server, "read", READ)
+
+
+@pytest.mark.parametrize("url", ["localhost:3000", "ftp://host", "", "http://", "http://[::1", "file:///etc"])
+def test_no_url_is_a_usage_error(url: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(errors.UsageError):
+        Client(url)
+
+
+def test_a_stream_that_breaks_goes_on_where_it_was(ask: Callable[..., Any], page_events: list[dict[str, Any]]) -> None:
+    """Each page once, in order, however often the connection is lost."""
+    seen: list[tuple[int, int | None]] = []
+    whole = events(*page_events, {"event": "done", "pages": 3})
+    script = (events(page_events[0], drop=True), events(*page_events[:2]), problem(503, "overloaded"), whole)
+    with scripted(*script) as server:
+        reading = ask(server, "read", READ, progress=lambda done, count: seen.append((done, count)))
+        assert len(reading.pages) == 3
+        assert seen == [(1, None), (2, None), (3, None)]
+        assert len(server.asked) == 4
+        assert all("application/x-ndjson" in asked.headers["Accept"] for asked in server.asked)
+
+
+def test_a_problem_in_a_stream_is_an_error(ask: Callable[..., Any], page_events: list[dict[str, Any]]) -> None:
+    """Of its kind, after the pages before it."""
+    found = {"type": "urn:ocr-ops:problem:unreadable-document", "status": 422, "detail": "page 2 is broken"}
+    with (
+        scripted(events(page_events[0], {"event": "problem", "problem": found})) as server,
+        pytest.raises(errors.UnreadableDocument, match="page 2 is broken"),
+    ):
+        ask(server, "read", READ, progress=lambda *_: None)
+
+
+@pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b'{"event": "page", "page": {}}\n', b'{"event": 3}\n'])
+def test_a_stream_of_nonsense_is_an_error(ask: Callable[..., Any], line: bytes) -> None:
+    """And not tried again."""
+    with scripted(Said(body=line)) as server:
+        with pytest.raises(errors.ServiceFailed, match="none of an ocr_ops service"):
+            ask(server, "read", READ, progress=lambda *_: None)
+        assert len(server.asked) == 1
+
+
+def test_content_comes_with_progress(ask: Callable[..., Any], page_events: list[dict[str, Any]]) -> None:
+    """Text as text, PDFs as bytes."""
+    pdf = {"media_type": "application/pdf", "encoding": "base64", "data": "JVBERg=="}
+    text = {"media_type": "text/plain", "encoding": "utf-8", "data": "ä\n"}
+    for content, expected in ((pdf, b"%PDF"), (text, "ä\n")):
+        with scripted(events(page_events[0], {"event": "done", "pages": 1, "content": content})) as server:
+            assert ask(server, "read", READ, output="pdf", progress=lambda *_: None) == expected
+
+
+def test_of_a_batch_only_what_may_yet_succeed_is_sent_again(ask: Callable[..., Any]) -> None:
+    """Answers stand once they are there; an error in its place is one document's own."""
+
+    def item(index: int, status: int = 200, kind: str = "") -> dict[str, Any]:
+        told = {"reading": {"pages": []}} if status == 200 else {"problem": {"type": f"urn:ocr-ops:problem:{kind}"}}
+        return {"event": "document", "document": {"index": index, "name": "x", "status": status, **told}}
+
+    first = events(item(0), item(1, 415, "unreadable-document"), item(2, 503, "overloaded"), drop=True)
+    second = events(item(0), item(1), {"event": "done", "documents": 2})
+    with scripted(first, second) as server:
+        found = ask(server, "batch", [Document(f"{i}.png", bytes([65 + i])) for i in range(4)])
+        assert [outcome.name for outcome in found] == ["0.png", "1.png", "2.png", "3.png"]
+        assert [type(outcome.error) for outcome in found] == [type(None), errors.UnreadableDocument] + [type(None)] * 2
+        assert all(outcome.reading is not None for outcome in found if outcome.error is None)
+        assert [name for name in ("0.png", "1.png", "2.png", "3.png") if name.encode() in server.asked[1].body] == [
+            "2.png",
+            "3.png",
+        ]
+
+
+def test_batches_are_as_large_as_a_service_takes() -> None:
+    """By number and by size, and none is empty."""
+    small, large = Document("s", b"."), Document("l", bytes(BYTES_AT_ONCE // 2 + 1))
+    assert batches([]) == []
+    assert batches([small] * 70) == [range(32), range(32, 64), range(64, 70)]
+    assert batches([large, large, small]) == [range(1), range(1, 3)]
+
+
+def test_options_and_key_are_sent(ask: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is as by default is left for the service to decide."""
+    monkeypatch.setenv("OCR_OPS_API_KEY", "secret")
+    with scripted(READING) as server:
+        ask(server, "read", Document("päge.png", READ), ReadOptions(pages="1-3", deskew=True, orientation=False))
+        (asked,) = server.asked
+        assert asked.headers["Authorization"] == "Bearer secret"
+        for name, value in (("pages", "1-3"), ("deskew", "true"), ("orientation", "false"), ("output", "json")):
+            assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in asked.body
+        assert b'name="contrast"' not in asked.body
+        assert READ in asked.body
+
+
+def test_sources_are_paths_bytes_and_files(tmp_path: Path) -> None:
+    """Each with the name a service is to call it."""
+    path = tmp_path / "page.png"
+    path.write_bytes(READ)
+    assert document(path) == document(str(path)) == Document("page.png", READ)
+    assert document(READ) == Document("document", READ)
+    with path.open("rb") as file:
+        assert document(file) == Document("page.png", READ)
+    for missing in (tmp_path / "none.png", tmp_path):
+        with pytest.raises(errors.UnreadableDocument, match="a readable file"):
+            document(missing)
+
+
+def test_the_client_needs_nothing_that_serves() -> None:
+    """Nor numpy, nor the workbench."""
+    poisoned = ("bentoml", "onnxruntime", "numpy", "cv2", "PIL", "pypdfium2", "starlette", "mlflow", "torch", "click")
+    code = f"import sys; sys.modules.update(dict.fromkeys({poisoned!r})); import ocr_ops.client"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
