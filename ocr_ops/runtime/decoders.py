@@ -89,7 +89,7 @@ class Decoders:
     ) -> AsyncGenerator[Sheet, None]:
         if len(data) > limits.max_bytes:
             raise too_large(name, f"{len(data):,} bytes", f"at most {limits.max_bytes:,}")
-        last, count = 0, None
+        last, given, count = 0, 0, None
         for _ in range(_TRIES):
             task = Task(
                 options=_after(options, last),
@@ -102,12 +102,12 @@ class Decoders:
             try:
                 warden = await way.aside(self._living)
                 with closing(_Process(warden.open(task, data), task, name)) as process:
-                    while count is None or last < count:
+                    while count is None or given < count:
                         async with way.turn:
                             sheet = await process.next(way)
                         if sheet is None:
                             return
-                        last, count = sheet.number, count or sheet.count
+                        last, given, count = sheet.number, given + 1, count or sheet.count
                         yield Sheet(sheet.number, count, sheet.image, sheet.text)
                     return
             except _Gone:

@@ -84,8 +84,8 @@ def test_refusals_are_errors_of_their_kind(client: Client, tmp_path: Path) -> No
         client.read(b"hello, world")
     with pytest.raises(UnreadableDocument, match="pages 7"):
         client.read(FILM, ReadOptions(pages="7"))
-    with pytest.raises(Refused, match="no complete field"):
-        client.read(Document("", b""))
+    with pytest.raises(Refused, match="without a file name"):
+        client.read(Document("", b"a"))
     with pytest.raises(UnreadableDocument, match="a readable file"):
         client.read(tmp_path / "none.png")
 

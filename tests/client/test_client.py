@@ -4,7 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 @pytest.fixture
-def page_events() -> Iterator[list[dict[str, Any]]]:
-    yield [{"event": "page", "number": number, "page": PAGE} for number in (1, 2, 3)]
+def page_events() -> list[dict[str, Any]]:
+    return [{"event": "page", "number": number, "page": PAGE} for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
