@@ -1,13 +1,201 @@
-"""Who calls: what every route finds in `scope["state"]["caller"]`."""
+"""Who calls, and what they may: every operation's role, held against an API key, a token, or this machine's loopback.
 
-from dataclasses import dataclass
+Without keys and tokens the service is open, to this machine alone: it does not start on another address, and answers
+nobody who came through a proxy, under a foreign host name (DNS rebinding) or from a page of another origin.
+"""
 
-from ocr_ops.core.keys import Role
+import ipaddress
+import os
+from dataclasses import dataclass, field
+from typing import Self, get_args
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from bentos.api.operations import Match
+from bentos.api.problems import Refusal
+from bentos.api_keys import ApiKeys
+from bentos.champion import asked_address, choice, end, switch
+from bentos.tokens import Tokens, TokenSettings
+from ocr_ops.core.errors import OcrOpsError, UsageError
+from ocr_ops.core.keys import Limits, Role, read_keys
+from ocr_ops.core.workspace import Workspace
+
+AUTH = "OCR_OPS_AUTH"
+"""`on` (unless set): callers are asked for a key where there are any. `off`: on loopback nobody is."""
+METRICS = "OCR_OPS_METRICS"
+"""`role` (unless set): from other machines /metrics is for the role `metrics`; `open`: for anyone."""
+LOCAL = "local"
+"""Id of callers on this machine who need no key."""
+
+_PAGES = ("/", "/docs")
+_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_REALM = 'Bearer realm="ocr-ops"'
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request, and what they may do. The id stays when a key is rotated."""
+    """Who sent a request, what they may do and how much. The id stays when a key is rotated."""
 
     id: str
     roles: frozenset[Role]
+    limits: Limits = field(default_factory=Limits)
+
+    def may(self, role: Role) -> bool:
+        return role in self.roles or "admin" in self.roles
+
+
+NOBODY = Caller("anonymous", frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Whom this process knows."""
+
+    keys: ApiKeys
+    tokens: Tokens | None
+    wanted: bool
+    """False: on loopback nobody is asked for a key, even where there are some."""
+    open_metrics: bool
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """What makes no sense ends the process with one line."""
+        try:
+            settings = TokenSettings.from_environment()
+        except OcrOpsError as error:
+            end(error)
+        keys = ApiKeys(Workspace.current().api_keys)
+        open_metrics = choice(METRICS, "role", "open") == "open"
+        return cls(keys, Tokens(settings) if settings else None, switch(AUTH), open_metrics)
+
+    @property
+    def closed(self) -> bool:
+        """Whether callers must say who they are: once a key has been made, all must, from the next request on."""
+        return self.wanted and (self.tokens is not None or self.keys.any)
+
+    async def caller(self, scope: Scope) -> Caller:
+        """Who sent this request; `Refusal` for those it does not know."""
+        if not self.closed:
+            _require_local(scope)
+            return Caller(LOCAL, frozenset(get_args(Role)))
+        headers = Headers(scope=scope)
+        scheme, _, sent = headers.get("authorization", "").partition(" ")
+        word = sent.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        if not word:
+            raise _unknown("no key", _REALM)
+        if word.startswith("ocr_"):
+            client = scope.get("client")
+            key = await self.keys.key(word, client[0] if client else "")
+            if key is not None:
+                return Caller(key.id, frozenset(key.roles), key.limits)
+        elif self.tokens is not None:
+            identity = await self.tokens.identity(word)
+            if identity is not None:
+                return Caller(f"jwt:{identity.subject}", identity.roles)
+        raise _unknown("a key or token that is not good, or is no longer", f'{_REALM}, error="invalid_token"')
+
+
+class Guard:
+    """Middleware: puts the caller into `scope["state"]["caller"]`, and lets pass whom the operation is for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        access: Access = scope["state"]["gateway"].access
+        scope["state"]["caller"] = await _admitted(scope, access)
+        await self.app(scope, receive, send)
+
+
+async def _admitted(scope: Scope, access: Access) -> Caller:
+    role = _role(scope, access)
+    if role is None:
+        return NOBODY
+    caller = await access.caller(scope)
+    if not caller.may(role):
+        found = f"a key for {', '.join(sorted(caller.roles)) or 'nothing'}"
+        challenge = f'{_REALM}, error="insufficient_scope", scope="{role}"'
+        remedy = f"ask whoever runs the service for a key with the role {role}"
+        raise Refusal("request", found, f"the role {role}", remedy, 403, "forbidden", {"WWW-Authenticate": challenge})
+    return caller
+
+
+def _role(scope: Scope, access: Access) -> Role | None:
+    """What a caller must be. Paths that are not ours are for readers: of them only the web page is for anyone."""
+    match: Match = scope["state"]["match"]
+    if match.operation is None:
+        path: str = scope["path"]
+        return None if match.allow or path in _PAGES or path.startswith("/web/") else "read"
+    if match.operation.role == "metrics" and (access.open_metrics or _direct(scope)):
+        return None
+    return match.operation.role
+
+
+def require_access() -> None:
+    """Ends the process with one line where strangers could reach the service and nobody would be asked for a key."""
+    access = Access.from_environment()
+    host, port = asked_address()
+    if ipaddress.ip_address(host).is_loopback:
+        return
+    if not access.wanted:
+        end(UsageError(AUTH, f"off, on {host}", "off on loopback alone", "unset it, or pass --host 127.0.0.1"))
+    try:
+        usable = access.tokens is not None or bool(read_keys(access.keys.path).keys)
+    except OcrOpsError as error:
+        end(error)
+    if not usable:
+        end(
+            UsageError(
+                f"{host}:{port}",
+                f"others can reach it, and there is no API key in {access.keys.path}",
+                "a key, or OCR_OPS_JWT_ISSUER",
+                "make one: `ocr-ops keys create NAME`; or serve this machine alone: `bentoml serve . --host 127.0.0.1`",
+            )
+        )
+
+
+def default_host() -> str:
+    """Where `bentoml serve` listens unless it is told: on loopback while there is no key, except in a container."""
+    if "BENTOML_CONTAINERIZED" in os.environ or os.environ.get("OCR_OPS_JWT_ISSUER"):
+        return "0.0.0.0"  # noqa: S104  with a key, or not at all: `require_access` sees to it
+    return "0.0.0.0" if Workspace.current().api_keys.exists() else "127.0.0.1"  # noqa: S104
+
+
+def _require_local(scope: Scope) -> None:
+    """`Refusal` unless the request was sent on this machine, to it by name, and not for another site."""
+    if not _direct(scope):
+        raise _unknown("from another machine, or through a proxy", _REALM)
+    headers = Headers(scope=scope)
+    host = headers.get("host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    if name.lower() not in _LOCAL_NAMES:
+        expected = "localhost, 127.0.0.1 or [::1], while no key is asked for"
+        raise Refusal("header `Host`", host[:100] or "none", expected, "use one of these", 421, "misdirected-request")
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        expected = f"a page of http://{host}, while no key is asked for"
+        raise Refusal("header `Origin`", origin[:100], expected, "call it from its own page", 403, "foreign-origin")
+
+
+def _direct(scope: Scope) -> bool:
+    """Whether both ends of the connection are on this machine, and nobody says to have passed the request on."""
+    ends = [scope.get(end) for end in ("server", "client")]
+    headers = Headers(scope=scope)
+    return all(one and _loopback(one[0]) for one in ends) and not any(name in headers for name in _FORWARDED)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _unknown(found: str, challenge: str) -> Refusal:
+    remedy = "send `Authorization: Bearer KEY`; whoever runs the service makes a key with `ocr-ops keys create`"
+    return Refusal(
+        "request", found, "an API key or a token", remedy, 401, "unauthorized", {"WWW-Authenticate": challenge}
+    )

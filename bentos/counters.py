@@ -24,6 +24,8 @@ log = logging.getLogger("bentoml.ocr_ops")
 class Taken:
     """What became of one request against a bucket."""
 
+    limit: int
+    """Tokens a full bucket holds."""
     allowed: bool
     remaining: int
     wait: float
@@ -143,7 +145,7 @@ def _take(database: sqlite3.Connection, caller: str, per_minute: int, now: float
 
 
 def _taken(allowed: bool, tokens: float, per_minute: int) -> Taken:
-    return Taken(allowed, math.floor(tokens), max(0.0, 1 - tokens) * 60 / per_minute)
+    return Taken(per_minute, allowed, math.floor(tokens), max(0.0, 1 - tokens) * 60 / per_minute)
 
 
 def _add(

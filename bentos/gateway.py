@@ -8,14 +8,20 @@ import bentoml
 from starlette.requests import Request
 
 from bentos.admission import Admission
+from bentos.audit import Auditor
+from bentos.auth import Access, default_host, require_access
 from bentos.champion import open_champion, serving, setting, switch
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
 from bentos.hop import hop_to
 from bentos.lifecycle import DRAIN, check_group, drain
+from bentos.limits import Meter
 from bentos.recognition import Recognition
+from bentos.store import Store
+from ocr_ops.core.audit import AuditLog
 from ocr_ops.core.reading import Reading
+from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime import telemetry
 
 SETTINGS = serving()
@@ -46,6 +52,7 @@ class Document(bentoml.IODescriptor):
     workers=SETTINGS.gateway_workers,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the API has a log of its own
+    http={"host": default_host()},
 )
 class Gateway:
     detection = bentoml.depends(Detection, url=os.environ.get("OCR_OPS_DETECTION_URL"))
@@ -57,6 +64,9 @@ class Gateway:
         self.engine = Engine(release, SETTINGS, models, orient=ORIENT)
         self.admission = Admission(MAX_IN_FLIGHT)
         self.document_seconds = DOCUMENT_SECONDS
+        self.access = Access.from_environment()
+        self.meter = Meter.from_environment(Store.from_environment())
+        self.auditor = Auditor(AuditLog(Workspace.current().audit)) if switch("OCR_OPS_AUDIT") else None
         drain(lambda: self.admission.inside > 0, self.admission.close, DRAIN_SECONDS)
         telemetry.release_loaded(release)
 
@@ -64,6 +74,7 @@ class Gateway:
     @staticmethod
     def check() -> None:
         """Before any worker starts."""
+        require_access()
         check_group()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)

@@ -15,7 +15,11 @@ from bentos.api.openapi import document
 from bentos.api.operations import Dispatch, Handler, Operation, Schema, Table
 from bentos.api.problems import Foreign, Problems
 from bentos.api.stream import ProblemEvent
+from bentos.audit import Audited
+from bentos.auth import Guard
 from bentos.deadline import HEADER
+from bentos.headers import secured
+from bentos.limits import Limiter
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
@@ -62,8 +66,8 @@ _REFUSALS = (406, 408, 413, 415, 422)
 
 def _told(path: str, handler: Handler, summary: str, kind: type[Value] | None = None, **more: Any) -> Operation:
     """What the service says of itself, to anyone."""
-    answers = {200: {"application/json": kind}}
-    return Operation("GET", path, handler, summary, role=None, **{"answers": answers, "tag": "service", **more})
+    told = {"role": None, "answers": {200: {"application/json": kind}}, "tag": "service", **more}
+    return Operation("GET", path, handler, summary, **told)
 
 
 OPERATIONS = (
@@ -76,6 +80,7 @@ OPERATIONS = (
         "query; the form wins. With `Accept: application/x-ndjson` or `text/event-stream` the pages come one after the "
         "other as they are read, each a `PageEvent`; the last is a `DoneEvent`, or a `ProblemEvent`.",
         role="read",
+        reads=True,
         body={"multipart/form-data": _form(_FILE)},
         parameters=_PARAMETERS,
         answers={200: {**dict.fromkeys(MEDIA_TYPES), "application/json": Reading, NDJSON: None, EVENTS: None}},
@@ -90,18 +95,24 @@ OPERATIONS = (
         description="As many fields `file` as there are documents. Each is answered on its own: a bad one is a problem "
         "in its place, and the others stand. In a stream each is a `DocumentEvent`; the last is a `BatchDoneEvent`.",
         role="read",
+        reads=True,
         body={"multipart/form-data": _form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": BATCH_FILES})},
         parameters=_PARAMETERS,
         answers={200: {"application/json": Batch, NDJSON: None, EVENTS: None}},
         problems=_REFUSALS,
         models=(DocumentEvent, BatchDoneEvent),
     ),
-    _told("/v1/models", about.models, "The models that run", about.Models),
+    _told("/v1/models", about.models, "The models that run", about.Models, role="read"),
     _told("/v1/about", about.about, "What the service is and takes", about.About),
     _told("/readyz", about.ready, "Whether documents can be read", probe=True),
     _told("/livez", about.alive, "Whether the service is alive", probe=True),
     _told("/healthz", about.health, "As /livez", probe=True),
-    _told("/metrics", about.metrics, "For Prometheus", answers={200: {"text/plain": None}}, probe=True),
+    _told(
+        *("/metrics", about.metrics, "For Prometheus"),
+        role="metrics",
+        answers={200: {"text/plain": None}},
+        probe=True,
+    ),
     _told("/openapi.json", openapi, "This document"),
     _told("/docs.json", docs, "As /openapi.json"),
 )
@@ -110,11 +121,12 @@ DOCUMENT = document(OPERATIONS)
 
 
 def around(others: ASGIApp, *, logged: bool) -> ASGIApp:
-    """The API, in front of an app that answers all it does not. From the outside in: the request's id; the log;
-    problems; who calls, and how much they may; the operations.
+    """The API, in front of an app that answers all it does not. From the outside in: what browsers are told; the
+    request's id; both logs; problems; who calls, and how much they may; the operations.
     """
     table = Table(OPERATIONS)
     app: ASGIApp = Dispatch(Foreign(others))
-    app = Problems(app)
+    app = Guard(Limiter(app))
+    app = Audited(Problems(app))
     app = Journal(app, logged=logged)
-    return Requests(app, table)
+    return secured(Requests(app, table))

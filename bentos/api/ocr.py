@@ -15,13 +15,14 @@ from starlette.responses import Response
 from bentos.api.accept import stream_of
 from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
-from bentos.api.serving import Gateway, counted, deadline_of, gateway_of, unless_left
+from bentos.api.serving import counted, deadline_of, gateway_of, unless_left
 from bentos.api.stream import Stream
 from bentos.deadline import Deadline, too_late
+from bentos.usage import Usage
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.reading import Page, Reading
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Value, digest_bytes
 from ocr_ops.runtime.outputs import Rendered, render
 
 log = logging.getLogger("bentoml.ocr_ops")
@@ -102,9 +103,9 @@ async def read_document(request: Request) -> Response:
         (document,) = asked.documents
         kind = stream_of(request.headers.get("accept", ""))
         if kind is None:
-            rendered = await unless_left(request, _read(gateway, document, asked, deadline))
+            rendered = await unless_left(request, _read(request, document, asked, deadline))
             return Response(rendered.data, media_type=rendered.media_type)
-        pages = gateway.engine.pages(document.data, document.name, asked.options, deadline)
+        pages = _pages(request, document, asked, deadline)
         await held.enter_async_context(aclosing(pages))
         # What is wrong from the start is an answer of its own, with its status.
         first = await unless_left(request, _first(pages))
@@ -135,16 +136,29 @@ async def _received(request: Request, deadline: Deadline, *, limit: int, files: 
     if asked.options.language is not None:
         require_writable(asked.options.language, gateway_of(request).engine.release.recognition.manifest.charset)
     request.state.told = {"documents": len(asked.documents), "output": asked.output}
+    usage: Usage = request.state.usage
+    usage.output = asked.output
+    usage.documents += await run_in_threadpool(lambda: [digest_bytes(document.data) for document in asked.documents])
     return asked
 
 
-async def _read(gateway: Gateway, document: Document, asked: Asked, deadline: Deadline) -> Rendered:
-    return await _rendered(await _reading(gateway, document, asked, deadline), document, asked)
+async def _read(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Rendered:
+    return await _rendered(await _reading(request, document, asked, deadline), document, asked)
 
 
-async def _reading(gateway: Gateway, document: Document, asked: Asked, deadline: Deadline) -> Reading:
-    async with aclosing(gateway.engine.pages(document.data, document.name, asked.options, deadline)) as pages:
+async def _reading(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Reading:
+    async with aclosing(_pages(request, document, asked, deadline)) as pages:
         return Reading(pages=tuple([page async for page in pages]))
+
+
+async def _pages(request: Request, document: Document, asked: Asked, deadline: Deadline) -> AsyncGenerator[Page, None]:
+    """The pages of a document as they are read, each within the caller's quota."""
+    usage: Usage = request.state.usage
+    engine = gateway_of(request).engine
+    async with aclosing(engine.pages(document.data, document.name, asked.options, deadline)) as pages:
+        async for page in pages:
+            await usage.read()
+            yield page
 
 
 async def _rendered(reading: Reading, document: Document, asked: Asked) -> Rendered:
@@ -199,11 +213,10 @@ async def _items(request: Request, asked: Asked, deadline: Deadline) -> AsyncGen
 
 async def _item(request: Request, index: int, document: Document, asked: Asked, deadline: Deadline) -> BatchItem:
     """One document of a batch; whatever is wrong with it is its own affair."""
-    gateway = gateway_of(request)
     problem: Problem
     try:
         with counted():
-            reading = await _reading(gateway, document, asked, deadline)
+            reading = await _reading(request, document, asked, deadline)
             if asked.output == "json":
                 return BatchItem(index=index, name=document.name, status=200, reading=reading)
             content = _content(await _rendered(reading, document, asked))

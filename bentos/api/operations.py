@@ -10,10 +10,10 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bentos.api.problems import Refusal
+from ocr_ops.core.keys import Role
 from ocr_ops.core.record import Value
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
-Role = Literal["read", "feedback", "admin"]
 Schema = Mapping[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -39,6 +39,8 @@ class Operation:
     """What its answers are made of, where a media type does not tell."""
     description: str = ""
     tag: str = "documents"
+    reads: bool = False
+    """Whether it reads pages, which the caller's quota must hold."""
     probe: bool = False
     """Asked by machines every few seconds: its successes are not logged."""
 

@@ -10,8 +10,11 @@ from starlette.requests import ClientDisconnect, Request
 
 from bentos.admission import Admission
 from bentos.api.problems import CLIENT_LEFT, status_of
+from bentos.audit import Auditor
+from bentos.auth import Access
 from bentos.deadline import HEADER, Deadline
 from bentos.engine import Engine
+from bentos.limits import Meter
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.runtime import telemetry
 
@@ -25,6 +28,9 @@ class Gateway(Protocol):
     admission: Admission
     document_seconds: int
     """What a request may take, whatever its deadline says."""
+    access: Access
+    meter: Meter
+    auditor: Auditor | None
 
 
 def gateway_of(request: Request) -> Gateway:

@@ -30,6 +30,8 @@ HTTP_REQUESTS = "ocr_http_requests_total"
 """Counter: requests answered. Labels: route (an operation's path, or other), method, status (499: the client left)."""
 HTTP_SECONDS = "ocr_http_request_duration_seconds"
 """Histogram. Labels: route."""
+AUDIT_LOST = "ocr_audit_lost_total"
+"""Counter: entries the audit log could not take."""
 
 SECONDS_BUCKETS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,

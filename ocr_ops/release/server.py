@@ -21,6 +21,14 @@ from ocr_ops.core.errors import OutsideSystem, PortOccupied, ServerDied
 
 HOST = "127.0.0.1"
 _GRACE_SECONDS = 15
+_ALONE = {
+    "OCR_OPS_AUTH": "off",
+    "OCR_OPS_AUDIT": "off",
+    "OCR_OPS_REQUESTS_PER_MINUTE": "0",
+    "OCR_OPS_PAGES_PER_DAY": "0",
+    "OCR_OPS_PAGES_PER_MONTH": "0",
+}
+"""On loopback, for its starter alone: whoever may call the service that is in use is of no matter to it."""
 _POLL_SECONDS = 0.2
 
 
@@ -54,7 +62,7 @@ def serve(
     folder = Path(target)
     with tempfile.TemporaryDirectory(prefix="ocr-ops-server-") as home, log.open("wb") as output:
         # BentoML empties the metrics folder in its home when a server starts: each server has a home of its own.
-        settings = {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", **(env or {})}
+        settings = {"BENTOML_HOME": home, "BENTOML_DO_NOT_TRACK": "true", **_ALONE, **(env or {})}
         process = subprocess.Popen(
             [sys.executable, "-m", "bentoml", "serve", str(target), "--host", host, "--port", str(port)],
             cwd=folder if folder.is_dir() else None,

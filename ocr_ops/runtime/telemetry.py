@@ -107,6 +107,11 @@ def store_left(reason: str) -> None:
     _store_left().labels(reason).inc()
 
 
+def audit_lost(entries: int) -> None:
+    """The audit log could not take so many entries."""
+    _audit_lost().inc(entries)
+
+
 def exposition() -> tuple[bytes, str]:
     """The metrics of all processes of this server in Prometheus' text format, and its content type.
 
@@ -209,3 +214,8 @@ def _store_up() -> Gauge:
 @cache
 def _store_left() -> Counter:
     return Counter(metrics.STORE_LEFT, "Times Redis was found away.", ["reason"])
+
+
+@cache
+def _audit_lost() -> Counter:
+    return Counter(metrics.AUDIT_LOST, "Entries the audit log could not take.")
