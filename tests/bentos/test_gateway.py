@@ -188,7 +188,7 @@ def test_a_body_without_a_length_is_bounded_as_it_comes(client: httpx.Client) ->
 def test_a_declared_length_is_enough_to_refuse(server: Server) -> None:
     """The answer comes before a single byte of the body."""
     host, port = server.url.removeprefix("http://").split(":")
-    head = "POST /v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head = "POST /v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as connection:
         connection.sendall(f"{head}Content-Length: 999999999\r\n\r\n".encode())
         assert b" 413 " in connection.recv(4096).partition(b"\r\n")[0]
@@ -196,7 +196,7 @@ def test_a_declared_length_is_enough_to_refuse(server: Server) -> None:
 
 def test_clients_that_leave_hurt_nobody(server: Server, client: httpx.Client) -> None:
     host, port = server.url.removeprefix("http://").split(":")
-    head = "POST /v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head = "POST /v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     for _ in range(6):  # more than are let in at once: none may keep its place
         connection = socket.create_connection((host, int(port)), timeout=20)
         connection.sendall(f"{head}Content-Length: 100000\r\n\r\n".encode() + PART)
@@ -208,7 +208,7 @@ def test_clients_that_leave_hurt_nobody(server: Server, client: httpx.Client) ->
 def test_what_is_too_much_is_turned_away_with_a_time_to_come_back(server: Server) -> None:
     """Four are let in; four uploads that never end hold those places."""
     host, port = server.url.removeprefix("http://").split(":")
-    head = "POST /v1/ocr HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    head = "POST /v1/ocr HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     held = [socket.create_connection((host, int(port)), timeout=20) for _ in range(4)]
     try:
         for connection in held:
