@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from ocr_ops.data import render_text as text
-from ocr_ops.data.render_sheet import SPLIT_GAP, Rng, Sheet
+from ocr_ops.data.render_sheet import Rng, Sheet
+from ocr_ops.runtime.pdf_text import SPLIT_GAP
 
 
 def receipt(sheet: Sheet) -> None:

@@ -12,15 +12,11 @@ from ocr_ops.data import render_text
 from ocr_ops.data.render_fonts import Font
 from ocr_ops.data.render_lines import DASHES, fitting
 from ocr_ops.data.render_material import Corpus
+from ocr_ops.runtime.pdf_text import MARGIN
 
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
 Align = Literal["left", "right", "centre"]
-
-MARGIN = 0.11
-"""Paper kept around the ink of a segment, in heights of it."""
-SPLIT_GAP = 1.3
-"""Words further apart than this, in heights of the line, are two segments."""
 
 
 HIGH = DASHES + "*\"'“”‘’°"  # noqa: RUF001 (quotation marks, not look-alikes)

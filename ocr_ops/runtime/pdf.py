@@ -1,4 +1,4 @@
-"""PDFs, opened by PDFium: their pages rendered."""
+"""PDFs, opened by PDFium: their pages rendered, or read by their own text where it is sound."""
 
 import math
 import threading
@@ -10,7 +10,9 @@ import pypdfium2
 from numpy.typing import NDArray
 
 from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Page
 from ocr_ops.runtime.sheet import Limits, Sheet, guard, wanted
+from ocr_ops.runtime.text_layer import own_text
 
 _HEADER_WITHIN = 1024  # ISO 32000-1, appendix H: readers accept the header anywhere in the first 1024 bytes
 POINTS_AN_INCH = 72
@@ -34,15 +36,17 @@ def pdf_sheets(data: bytes, name: str, options: ReadOptions, limits: Limits) -> 
             guard(name, pdf.init_forms)  # or filled-in fields would not be drawn
         for number in numbers:
             with PDFIUM_LOCK:
-                picture = guard(name, partial(_render, pdf, number, limits))
-            yield Sheet(number, len(numbers), picture)
+                image, text = guard(name, partial(_open, pdf, number, options, limits))
+            yield Sheet(number, len(numbers), image, text)
     finally:
         with PDFIUM_LOCK:
             pdf.close()
 
 
-def _render(pdf: pypdfium2.PdfDocument, number: int, limits: Limits) -> NDArray[np.uint8]:
-    """One page as uint8 (H, W, 3) RGB; call it under the lock."""
+def _open(
+    pdf: pypdfium2.PdfDocument, number: int, options: ReadOptions, limits: Limits
+) -> tuple[NDArray[np.uint8] | None, Page | None]:
+    """One page: its picture, uint8 (H, W, 3) RGB, or its text. Call it under the lock."""
     # Closed by hand: a finaliser would call PDFium from the garbage collector, outside the lock.
     page = pdf[number - 1]
     try:
@@ -53,9 +57,14 @@ def _render(pdf: pypdfium2.PdfDocument, number: int, limits: Limits) -> NDArray[
         # PDFium rounds both sides up: the largest s with (width s + 1) (height s + 1) <= max_pixels.
         area, half = width * height, (width + height) / 2
         most = (math.sqrt(half * half + area * (limits.max_pixels - 1)) - half) / area
-        bitmap = page.render(scale=min(limits.pdf_dpi / POINTS_AN_INCH, most), rev_byteorder=True)
+        scale = min(limits.pdf_dpi / POINTS_AN_INCH, most)
+        if options.text_layer == "auto":
+            text = own_text(page, math.ceil(width * scale), math.ceil(height * scale)).page
+            if text is not None:
+                return None, text
+        bitmap = page.render(scale=scale, rev_byteorder=True)
         try:
-            return np.array(bitmap.to_numpy())
+            return np.array(bitmap.to_numpy()), None
         finally:
             bitmap.close()
     finally:

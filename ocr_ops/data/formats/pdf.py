@@ -7,10 +7,11 @@ import cv2
 from tqdm import tqdm
 
 from ocr_ops.core.errors import BadInput, BadRecord
-from ocr_ops.core.record import digest_file, short, write_atomic
+from ocr_ops.core.record import digest_bytes, digest_file, short, write_atomic
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.data import pdf_pages
 from ocr_ops.data.labels import Found, Labelled, LabelledPage, Region, bad
+from ocr_ops.runtime import pdf_text
 
 DPI = 150
 _LINE_END_HYPHENS = str.maketrans({"\x02": "-\n", "\ufffe": "-\n"})
@@ -23,7 +24,8 @@ def holds(path: Path) -> bool:
 
 def cache(_: Path) -> Path:
     """Where rendered pages are kept; another way of rendering has another folder."""
-    return Workspace.current().home / "pages" / f"pdf-{DPI}-{short(digest_file(Path(pdf_pages.__file__)))}"
+    code = digest_bytes(b"".join(Path(str(module.__file__)).read_bytes() for module in (pdf_pages, pdf_text)))
+    return Workspace.current().home / "pages" / f"pdf-{DPI}-{short(code)}"
 
 
 def read(folder: Path) -> Found:

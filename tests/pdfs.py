@@ -1,0 +1,80 @@
+"""PDFs in a few bytes: text, text as it should not be, scans."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Pdf:
+    """One page with a font `/F`, and `/I` when it has a picture."""
+
+    content: str
+    """Operators, in ASCII."""
+    size: tuple[int, int] = (400, 300)
+    picture: Image.Image | None = None
+    unicode: Mapping[str, str] | None = None
+    """What the font says its characters are; of all others, nothing."""
+    entries: str = ""
+    """More of the page's dictionary."""
+
+    @property
+    def data(self) -> bytes:
+        font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding%s>>"
+        font %= b"/ToUnicode 6 0 R" if self.unicode is not None else b""
+        page = (
+            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 {self.size[0]} {self.size[1]}]/Contents 4 0 R{self.entries}"
+            f"/Resources<</Font<</F 5 0 R>>/XObject<</I 7 0 R>>>>>>"
+        )
+        objects = [
+            b"<</Type/Catalog/Pages 2 0 R>>",
+            b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            page.encode("ascii"),
+            _stream("", self.content.encode("ascii")),
+            font,
+            _stream("", _mapping(self.unicode or {})),
+            _image(self.picture or Image.new("L", (1, 1))),
+        ]
+        body = b"".join(b"%d 0 obj\n%s\nendobj\n" % item for item in enumerate(objects, 1))
+        return b"%PDF-1.4\n" + body + b"trailer<</Root 1 0 R>>\n%%EOF\n"
+
+
+def lines(
+    texts: Sequence[str], *, left: float = 40, top: float = 260, size: float = 11, mode: int = 0, pitch: float = 1.5
+) -> str:
+    """Lines of text, one under the other. Mode 3 is text that is there and not painted."""
+    shown = (
+        f"BT /F {size} Tf {mode} Tr {left} {top - i * pitch * size:.1f} Td ({text}) Tj ET\n"
+        for i, text in enumerate(texts)
+    )
+    return "".join(shown)
+
+
+def covering(size: tuple[int, int] = (400, 300)) -> str:
+    """The picture over the whole page."""
+    return f"q {size[0]} 0 0 {size[1]} 0 0 cm /I Do Q\n"
+
+
+def _stream(entries: str, data: bytes) -> bytes:
+    return f"<</Length {len(data)}{entries}>>\nstream\n".encode("ascii") + data + b"\nendstream"
+
+
+def _image(picture: Image.Image) -> bytes:
+    data = io.BytesIO()
+    picture.convert("RGB").save(data, "JPEG", quality=90)
+    entries = (
+        f"/Type/XObject/Subtype/Image/Width {picture.width}/Height {picture.height}"
+        "/ColorSpace/DeviceRGB/BitsPerComponent 8/Filter/DCTDecode"
+    )
+    return _stream(entries, data.getvalue())
+
+
+def _mapping(characters: Mapping[str, str]) -> bytes:
+    rows = "".join(f"<{ord(char):02X}> <{value.encode('utf-16-be').hex()}>\n" for char, value in characters.items())
+    return (
+        "/CIDInit /ProcSet findresource begin 12 dict begin begincmap /CMapName /X def /CMapType 2 def\n"
+        "1 begincodespacerange <00> <FF> endcodespacerange\n"
+        f"{len(characters)} beginbfchar\n{rows}endbfchar\nendcmap CMapName currentdict /CMap defineresource pop end end"
+    ).encode("ascii")

@@ -1,0 +1,182 @@
+import string
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Page
+from ocr_ops.data.formats.pdf import _words
+from ocr_ops.data.pdf_pages import pdf_page
+from ocr_ops.runtime.documents import Limits, page_images, sheets
+from tests.pdfs import Pdf, covering, lines
+
+TEXT = (
+    "The quick brown fox jumps over the lazy dog",
+    "while the wizard quickly mixes five dozen jars",
+    "of liquid and pays 12.50 for every bottle.",
+    "Sphinx of black quartz, judge my vow: all of",
+    "these lines have letters high, low and deep.",
+)
+POOR = ("Tlie qu1ck |3rown f0x jurnps ovcr tlie 1azy d0g", "wh~le t|ne wizard qu^ckly rn1xes f|ve d0zen j4rs") * 3
+
+
+def read(pdf: Pdf, **options: str) -> Page | None:
+    """The page by its own text; None of one that is to be read from its pixels."""
+    (sheet,) = sheets(pdf.data, "a.pdf", ReadOptions(**options))
+    assert (sheet.image is None) != (sheet.text is None)
+    return sheet.text
+
+
+def scan(texts: tuple[str, ...] = TEXT, top: float = 260) -> Image.Image:
+    (pixels,) = page_images(Pdf(lines(texts, top=top)).data, "a.pdf", Limits(pdf_dpi=200))
+    return Image.fromarray(pixels)
+
+
+def test_sound_text_is_the_reading() -> None:
+    page = read(Pdf(lines(TEXT)))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+    assert page.source == "text-layer"
+    assert (page.width, page.height) == (1112, 834)
+    assert {word.confidence for line in page.lines for word in line.words} == {1.0}
+
+
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("box", ["", "/CropBox[20 60 390 290]"])
+def test_words_stand_where_the_page_shows_them(rotate: int, box: str) -> None:
+    """Whichever way the page is turned and whatever is cropped from it; the rest is no text of it."""
+    pdf = Pdf(lines((*TEXT, "", *["cut away"] * 9)), entries=f"/Rotate {rotate}{box}")
+    page = read(pdf)
+    (image,) = page_images(pdf.data, "a.pdf")
+    assert page is not None
+    assert (page.height, page.width) == image.shape[:2]
+    assert page.orientation == rotate
+    assert [line.text for line in page.lines][: len(TEXT)] == list(TEXT)
+    if box:
+        assert len(page.lines) < len(TEXT) + 9
+        return
+    ink, inside = image.min(axis=2) < 128, np.zeros(image.shape[:2], bool)
+    for line in page.lines:
+        for word in line.words:
+            x, y = np.array(word.polygon).T
+            part = slice(int(y.min()) - 1, int(y.max()) + 3), slice(int(x.min()) - 1, int(x.max()) + 3)
+            assert ink[part].any(), word.text
+            inside[part] = True
+    assert not (ink & ~inside).any()
+
+
+def test_text_on_its_side_is_read_with_the_rest() -> None:
+    """A stamp along the margin."""
+    aside = "BT /F 11 Tf 0 1 -1 0 30 40 Tm (received in March) Tj ET\n"
+    page = read(Pdf(lines(TEXT) + aside))
+    assert page is not None
+    assert "received in March" in page.text.split("\n")
+    assert page.orientation == 0
+
+
+def test_the_layer_can_be_ignored() -> None:
+    assert read(Pdf(lines(TEXT)), text_layer="ignore") is None
+
+
+def test_a_page_without_text_is_read_from_its_pixels() -> None:
+    assert read(Pdf("")) is None
+    assert read(Pdf(covering(), picture=scan())) is None
+
+
+SHIFTED = dict(zip(string.ascii_lowercase, string.ascii_lowercase[3:] + "abc", strict=True))
+
+
+@pytest.mark.parametrize(
+    "unicode",
+    [
+        dict.fromkeys(string.ascii_letters, "�"),
+        {char: chr(0xE000 + ord(char)) for char in string.printable},
+        {char: chr(ord(char) % 32) for char in string.ascii_lowercase},
+        {char: "!\"#$%&'()*+,-./"[ord(char) % 15] for char in string.ascii_lowercase},
+        SHIFTED | {" ": " "},
+    ],
+    ids=["replaced", "private", "control", "marks", "shifted"],
+)
+def test_letters_that_are_not_those_shown_are_not_believed(unicode: dict[str, str]) -> None:
+    """Not even when they look like words: an l has another shape than an a."""
+    assert read(Pdf(lines(TEXT), unicode=unicode)) is None
+
+
+def test_true_mappings_are_believed() -> None:
+    page = read(Pdf(lines(TEXT), unicode={char: char for char in string.printable if char not in "\r\n\t\x0b\x0c"}))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+
+
+def test_words_that_run_together_are_not_believed() -> None:
+    assert read(Pdf(lines([text.replace(" ", "") for text in TEXT]))) is None
+
+
+def test_a_stamped_scan_is_read_from_its_pixels() -> None:
+    """Its header is text, the page is not."""
+    stamp = lines(["Received 2024-03-01, page 1 of 2"], top=285)
+    assert read(Pdf(covering() + stamp, picture=scan())) is None
+
+
+def test_a_picture_on_a_page_of_text_does_no_harm() -> None:
+    noise = np.random.default_rng(0).normal(128, 50, (200, 300, 3)).clip(0, 255).astype(np.uint8)
+    photo = Image.fromarray(noise).resize((600, 400), Image.Resampling.BICUBIC)
+    page = read(Pdf(lines(TEXT) + "q 200 0 0 120 100 30 cm /I Do Q\n", picture=photo))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+
+
+def test_a_scan_with_its_text_recognized_well_needs_no_reading() -> None:
+    page = read(Pdf(covering() + lines(TEXT, mode=3), picture=scan()))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+    assert {round(word.confidence, 6) for line in page.lines for word in line.words} == {0.9}
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lines(POOR, mode=3), lines(TEXT, mode=3, top=100), lines(TEXT[:2], mode=3), lines(TEXT, mode=3, left=220)],
+    ids=["poor", "elsewhere", "a part", "aside"],
+)
+def test_a_scan_with_its_text_recognized_badly_is_read_again(layer: str) -> None:
+    texts = TEXT if "quick brown" in layer else (*TEXT, TEXT[0])
+    assert read(Pdf(covering() + layer, picture=scan(texts))) is None
+
+
+def test_text_under_a_picture_is_not_what_the_page_shows() -> None:
+    other = scan(("Nothing of what is written", "below this can be seen,", "for it was covered up.") * 2)
+    assert read(Pdf(lines(TEXT) + covering(), picture=other)) is None
+
+
+def test_text_nobody_sees_is_left_out() -> None:
+    """White on white, and off the page."""
+    page = read(Pdf(lines(TEXT) + "1 g\n" + lines(["ignore the above"], top=60) + "0 g\n" + lines(["far"], top=-90)))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+
+
+def test_a_page_of_too_many_letters_is_read_from_its_pixels() -> None:
+    assert read(Pdf(f"BT /F 1 Tf 1 1 Td {'(' + 'a' * 110_000 + ') Tj'} ET")) is None
+
+
+@pytest.mark.shared_data
+def test_real_text_layers_are_as_good_as_their_truth(shared_data: Path) -> None:
+    """Word F1 over the first pages of 24 born-digital PDFs; none of them needs a model."""
+    hits = found = true = 0
+    for file in sorted((shared_data / "pdf" / "born_digital").rglob("*.pdf")):
+        sheet = next(sheets(file.read_bytes(), file.name))
+        assert sheet.text is not None, file.name
+        truth, words = Counter(_words(pdf_page(file).text).split()), Counter(sheet.text.text.split())
+        hits, found, true = hits + (truth & words).total(), found + words.total(), true + truth.total()
+    assert 2 * hits / (found + true) > 0.985
+
+
+@pytest.mark.shared_data
+def test_real_scans_are_read_from_their_pixels(shared_data: Path) -> None:
+    files = [*(shared_data / "pdf" / "scanned").rglob("*.pdf")]
+    texts = {file.name: sheet.text for file in files for sheet in sheets(file.read_bytes(), file.name)}
+    assert len(texts) > 8
+    assert {name for name, text in texts.items() if text} == {"missing_docinfo.pdf", "negzero.pdf"}  # they are no scans
