@@ -112,15 +112,14 @@ async def _items(request: Request, limit: int, files: int) -> list[tuple[str, st
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):
             form = await parser.parse()
-        try:
-            return [(name, await _value(value)) for name, value in form.multi_items()]
-        finally:
-            await form.close()
+        return [(name, await _value(value)) for name, value in form.multi_items()]
     except (MultiPartException, HTTPException, ValueError, KeyError) as error:
         raise _bad(str(getattr(error, "message", "") or error)[:200] or "no multipart body", files) from None
     except TimeoutError:
         found = f"not received within {RECEIVE_SECONDS:.0f} s"
         raise Refusal("request", found, "the whole document", _as_curl(files), 408, "request-timeout") from None
+    finally:
+        parser.close()
 
 
 async def _value(value: str | UploadFile) -> str | Document:
@@ -131,6 +130,11 @@ class _Parser(MultiPartParser):
     """Keeps files in memory, which the bounded body bounds: documents of strangers are not written to disk."""
 
     spool_max_size = 0
+
+    def close(self) -> None:
+        """Closes the files, also one that is not whole, which no form has."""
+        for file in self._files_to_close_on_error:
+            file.close()
 
 
 class _Bounded:
