@@ -21,7 +21,7 @@ DIRECTIONS: tuple[Direction, ...] = ("maximize", "maximize", "minimize")
 """Of a trial's values: accuracy, throughput at the SLO, memory."""
 FIGURES, HOPELESS = "figures", "hopeless"
 """What trials note of themselves: figures for people, and why they were given up."""
-SPREAD = 4
+SPREAD = 3
 """Looks, today's settings first, that are spread over the space before the surrogate is asked."""
 OPEN = 6
 """Each so many'th trial, once there are twice as many, is TPE's: it looks for the whole front, the surrogate for the
@@ -160,7 +160,7 @@ class _Sampler(optuna.samplers.BaseSampler):
 
     def _farthest(self, left: list[Point], taken: list[Point], rng: np.random.Generator) -> Point:
         """Of the points the one least like any that was looked at."""
-        ordered = [self.space.ordered(name) for name in self.space.choices]
+        ordered = [column.ordered for column in self.space.columns]
         here, there = self.space.places(left), self.space.places(taken)
         apart = np.abs(here[:, None, :] - there[None, :, :])
         distance = np.where(ordered, apart, apart > 0).sum(axis=2).min(axis=1)
@@ -169,7 +169,7 @@ class _Sampler(optuna.samplers.BaseSampler):
     def _promising(self, left: list[Point], known: list[Look], rng: np.random.Generator) -> Point:
         """Of the points the one where throughput within limits is expected to improve most (Gardner et al., 2014)."""
         limits = self.goal.limits(known)
-        ordered = [self.space.ordered(name) for name in self.space.choices]
+        ordered = [column.ordered for column in self.space.columns]
         here, there = self.space.places(left), self.space.places(look.point for look in known)
         outcomes = [look.outcome for look in known]
         least = min((o.throughput for o in outcomes if o.throughput > 0), default=1.0)

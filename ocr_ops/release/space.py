@@ -1,7 +1,7 @@
 """What a serving search chooses from, what it finds there, and which of it may win."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,20 +41,42 @@ class Space:
                 found, expected = f"{point.get(name)!r}", f"one of {choices}"
                 raise UsageError(name, found, expected, "put the value among its choices")
 
-    def places(self, points: Iterable[Point]) -> NDArray[np.float64]:
-        """Points as numbers, float64 (N, dimensions): ordered choices from 0 to 1 by rank, words by their index."""
-        rows = []
-        for point in points:
-            row = []
-            for name, choices in self.choices.items():
-                index = choices.index(point[name])
-                row.append(index / max(len(choices) - 1, 1) if self.ordered(name) else float(index))
-            rows.append(row)
-        return np.array(rows, np.float64).reshape(-1, len(self.choices))
+    @property
+    def columns(self) -> tuple["Column", ...]:
+        """The dimensions as numbers: one column each, or one for each part in which the words of one differ."""
+        return tuple(column for name, choices in self.choices.items() for column in _columns(name, choices))
 
-    def ordered(self, name: str) -> bool:
-        """Whether a dimension's choices are numbers."""
-        return not any(isinstance(choice, str) for choice in self.choices[name])
+    def places(self, points: Iterable[Point]) -> NDArray[np.float64]:
+        """Points as numbers, float64 (N, columns)."""
+        columns = self.columns
+        rows = [[column.numbers[point[column.name]] for column in columns] for point in points]
+        return np.array(rows, np.float64).reshape(-1, len(columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A dimension, or a part of it, as numbers."""
+
+    name: str
+    """Of the dimension."""
+    numbers: Mapping[Choice, float]
+    """Of each choice: its rank from 0 to 1, or just what tells it from others."""
+    ordered: bool
+
+
+def _columns(name: str, choices: Sequence[Choice]) -> Iterator[Column]:
+    if not any(isinstance(choice, str) for choice in choices):
+        last = max(len(choices) - 1, 1)
+        yield Column(name, {choice: i / last for i, choice in enumerate(choices)}, ordered=True)
+        return
+    parts = [str(choice).split() for choice in choices]
+    # "fp32 int8" has something of "int8 int8": what is known of the one tells of the other.
+    columns = list(zip(*parts, strict=True)) if len(set(map(len, parts))) == 1 else [choices]
+    for column in columns:
+        kinds = list(dict.fromkeys(column))
+        if len(kinds) > 1 or len(columns) == 1:
+            numbers = {choice: float(kinds.index(part)) for choice, part in zip(choices, column, strict=True)}
+            yield Column(name, numbers, ordered=False)
 
 
 class Outcome(Value):

@@ -172,7 +172,7 @@ def test_a_tenth_is_enough_from_anywhere_on_average() -> None:
     reached = fmean(share >= SHARE_OF_OPTIMUM for share in shares)
     told = f"{reached:.0%} of {SEEDS} starts reach 95 %; mean {fmean(shares):.4f}, least {min(shares):.4f}"
     assert fmean(shares) >= SHARE_OF_OPTIMUM, told
-    assert reached >= 0.7, told
+    assert reached >= 0.75, told
 
 
 def _made_up(rng: np.random.Generator) -> tuple[Space, dict[tuple[Any, ...], Outcome], Point]:
@@ -256,6 +256,18 @@ def test_the_hopeless_are_not_measured_and_the_broken_end_nothing() -> None:
     assert [trial.user_attrs[HOPELESS] for trial in study.get_trials() if HOPELESS in trial.user_attrs] == [
         "variant: worse"
     ]
+
+
+def test_names_that_share_a_part_are_alike() -> None:
+    """What all of them have is no setting; words that do not part alike stay whole."""
+    space = Space({"variant": ("a fp32 + b fp32", "a fp32 + b int8", "a int8 + b int8"), "side": (1, 2, 4)})
+    assert [(column.name, column.ordered) for column in space.columns] == [
+        ("variant", False),
+        ("variant", False),
+        ("side", True),
+    ]
+    assert space.places([{"variant": "a fp32 + b int8", "side": 2}]).tolist() == [[0, 1, 0.5]]
+    assert len(Space({"buckets": ("model", "64 128")}).columns) == 1
 
 
 def test_todays_settings_must_be_among_the_choices() -> None:
