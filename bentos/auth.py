@@ -106,21 +106,14 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         access: Access = scope["state"]["gateway"].access
-        scope["state"]["caller"] = await _admitted(scope, access)
+        role = _role(scope, access)
+        caller = scope["state"]["caller"] = NOBODY if role is None else await access.caller(scope)
+        if role is not None and not caller.may(role):
+            found = f"a key for {', '.join(sorted(caller.roles)) or 'nothing'}"
+            headers = {"WWW-Authenticate": f'{_REALM}, error="insufficient_scope", scope="{role}"'}
+            remedy = f"ask whoever runs the service for a key with the role {role}"
+            raise Refusal("request", found, f"the role {role}", remedy, 403, "forbidden", headers)
         await self.app(scope, receive, send)
-
-
-async def _admitted(scope: Scope, access: Access) -> Caller:
-    role = _role(scope, access)
-    if role is None:
-        return NOBODY
-    caller = await access.caller(scope)
-    if not caller.may(role):
-        found = f"a key for {', '.join(sorted(caller.roles)) or 'nothing'}"
-        challenge = f'{_REALM}, error="insufficient_scope", scope="{role}"'
-        remedy = f"ask whoever runs the service for a key with the role {role}"
-        raise Refusal("request", found, f"the role {role}", remedy, 403, "forbidden", {"WWW-Authenticate": challenge})
-    return caller
 
 
 def _role(scope: Scope, access: Access) -> Role | None:

@@ -1,7 +1,7 @@
 """Limits: how many requests a caller may make, how many pages they may have read; counted by caller.
 
-A request takes a token and puts one page by. As pages are read, more are put by, `BLOCK` at a time: a long document
-ends in a refusal where the quota does, not beyond. In the end the pages that were read are charged, and no others.
+A request takes a token and puts one page by. As pages are read, more are put by, twice as many each time: a long
+document ends in a refusal where the quota does, not beyond. In the end those that were read are charged, and no others.
 """
 
 import logging
@@ -27,7 +27,7 @@ from ocr_ops.core.workspace import Workspace
 
 T = TypeVar("T")
 BLOCK = 16
-"""Pages that are put by at once: two round trips less for most documents, and what a quota may be short of."""
+"""The most pages that are put by at once: fewer round trips, but what is put by is not there for others."""
 NO_LIMIT = 0
 _WINDOWS = {"pages-day": 86_400, "pages-month": 2_592_000}
 """Seconds, as the header has them: a month by the calendar is about so long."""
@@ -107,7 +107,7 @@ class Pages:
     async def cover(self, pages: int) -> None:
         if pages <= self.held:
             return
-        more = 1 if not self.held else max(BLOCK, pages - self.held)
+        more = max(min(self.held, BLOCK), pages - self.held)
         for step in dict.fromkeys((more, pages - self.held)):  # a block, or what is left for these
             found = await self.meter.add(self.caller, step, self.periods)
             if found is not None:
