@@ -26,7 +26,7 @@ from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet
-from ocr_ops.runtime.pipeline import read_page
+from ocr_ops.runtime.pipeline import read_sheet
 
 __all__ = ["Deadline", "Engine"]
 
@@ -145,15 +145,11 @@ class Engine:
                 if sheet.count is not None:
                     document.left = (sheet.count if document.left is None else document.left) - 1
             telemetry.stage_took("decode", time.perf_counter() - start)
-            if sheet.image is None:  # its text is the document's own: nothing is left to read
-                if sheet.text is not None:
-                    telemetry.page_read(sheet.text, [])
-                return sheet.text
             options = document.options
             if not self.orient:
                 options = options.model_copy(update={"orientation": False})
             hops = _Hops(self.models, self.workers, document.deadline)
-            return await read_page(sheet.image, hops, *self.inputs, options)
+            return await read_sheet(sheet, hops, *self.inputs, options)
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:
         """The status of /readyz and its body: 200 once both models run the very bundles of this release."""

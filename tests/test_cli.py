@@ -85,7 +85,7 @@ def test_read_prints_one_object_a_file_on_one_line(run: Run, page: Path) -> None
     assert first == second
     assert list(first) == ["path", "pages"]
     (only,) = first["pages"]
-    assert list(only) == ["width", "height", "orientation", "source", "lines", "blocks"]
+    assert list(only) == ["number", "of", "width", "height", "orientation", "source", "lines", "blocks"]
     assert (only["width"], only["height"], only["orientation"]) == (640, 480, 0)
     line = only["lines"][0]
     assert list(line) == ["text", "confidence", "polygon", "words"]

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from bentos.api import about, ocr
+from bentos.api import about, ocr, preview, web
 from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
 from bentos.api.form import FIELD, OUTPUT, OUTPUTS
 from bentos.api.journal import Journal, Requests
@@ -49,6 +49,10 @@ async def openapi(_request: Request) -> Response:
 
 async def docs(_request: Request) -> Response:
     return JSONResponse(DOCUMENT)
+
+
+def _page(path: str, handler: Handler, summary: str) -> Operation:
+    return Operation("GET", path, handler, summary, role=None, answers={200: {}}, tag="page", told=False)
 
 
 _FILE = {"type": "string", "format": "binary"}
@@ -102,6 +106,19 @@ OPERATIONS = (
         problems=_REFUSALS,
         models=(DocumentEvent, BatchDoneEvent),
     ),
+    Operation(
+        method="POST",
+        path="/v1/preview",
+        handler=preview.preview,
+        summary="Shows a page",
+        description="The first page that is asked for, as a JPEG: upright by its metadata and of the proportions that "
+        "a reading's width and height have. A page that has no pixels, such as one of a Word file, is 204.",
+        role="read",
+        body={"multipart/form-data": _form(_FILE)},
+        parameters=_PARAMETERS,
+        answers={200: {"image/jpeg": None}, 204: {}},
+        problems=_REFUSALS,
+    ),
     _told("/v1/models", about.models, "The models that run", about.Models, role="read"),
     _told("/v1/about", about.about, "What the service is and takes", about.About),
     _told("/readyz", about.ready, "Whether documents can be read", probe=True),
@@ -115,6 +132,9 @@ OPERATIONS = (
     ),
     _told("/openapi.json", openapi, "This document"),
     _told("/docs.json", docs, "As /openapi.json"),
+    _page("/", web.page, "The web page"),
+    _page("/docs", web.docs_page, "The API, to read"),
+    _page("/web/{name}", web.web_file, "What these two are made of"),
 )
 DOCUMENT = document(OPERATIONS)
 """As `GET /openapi.json` answers it."""

@@ -41,7 +41,7 @@ READING = Reading(pages=(PAGE,))
 EXAMPLES: dict[type[Value], Value] = {
     Problem: PROBLEM,
     Reading: READING,
-    PageEvent: PageEvent(number=1, page=PAGE),
+    PageEvent: PageEvent(page=PAGE),
     DoneEvent: DoneEvent(
         pages=1, content=Content(media_type="text/plain; charset=utf-8", encoding="utf-8", data="TOTAL 12.00")
     ),

@@ -46,8 +46,6 @@ class PageEvent(Value):
     """A page, as soon as it and all before it are read."""
 
     event: Literal["page"] = "page"
-    number: Annotated[int, Field(ge=1)]
-    """Counted from 1 among the pages that were asked for."""
     page: Page
 
 
@@ -183,10 +181,10 @@ async def _events(
 ) -> AsyncGenerator[Value, None]:
     found = [] if first is None else [first]
     if first is not None:
-        yield PageEvent(number=1, page=first)
+        yield PageEvent(page=first)
         async for page in pages:
             found.append(page)
-            yield PageEvent(number=len(found), page=page)
+            yield PageEvent(page=page)
     content = None
     if asked.output != "json":
         content = _content(await _rendered(Reading(pages=tuple(found)), document, asked))

@@ -41,7 +41,7 @@ asked again say when in `Retry-After`."""
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
     """The whole document, as JSON has it."""
-    told = tuple(operations)
+    told = tuple(operation for operation in operations if operation.told)
     paths: dict[str, dict[str, Any]] = {}
     for operation in told:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation)

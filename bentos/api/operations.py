@@ -43,6 +43,8 @@ class Operation:
     """Whether it reads pages, which the caller's quota must hold."""
     probe: bool = False
     """Asked by machines every few seconds: its successes are not logged."""
+    told: bool = True
+    """Whether it is a part of the API, which OpenAPI tells, or of the page that people see."""
 
     @property
     def name(self) -> str:

@@ -88,7 +88,7 @@ class AsyncClient:
                     content: Content = told
                     return content
                 found.append(told)
-                progress(told.number, told.count)
+                progress(len(found), told.count)
         return Reading(pages=tuple(one.page for one in found))
 
     async def stream(

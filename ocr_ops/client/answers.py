@@ -70,11 +70,10 @@ def reading(url: httpx.URL, data: bytes) -> Reading:
 
 def page_read(url: httpx.URL, event: Mapping[str, Any]) -> PageRead:
     try:
-        return PageRead(int(event["number"]), event.get("count"), Page.model_validate(event["page"]))
+        page = Page.model_validate(event.get("page"))
     except ValidationError as error:
         raise foreign(url, _first(error)) from None
-    except (KeyError, TypeError, ValueError):
-        raise foreign(url, "a page without its number") from None
+    return PageRead(page.number, page.of, page)
 
 
 def answered(answer: httpx.Response, output: OutputFormat) -> Reading | Content:

@@ -89,7 +89,7 @@ class Client:
                 content: Content = told
                 return content
             found.append(told)
-            progress(told.number, told.count)
+            progress(len(found), told.count)
         return Reading(pages=tuple(one.page for one in found))
 
     def stream(

@@ -68,6 +68,10 @@ class Block(Value):
 class Page(Value):
     """Width and height in pixels, and orientation, of the page as it was given; so are all polygons."""
 
+    number: Annotated[int, Field(ge=1)] = 1
+    """In the document, counted from 1."""
+    of: Annotated[int, Field(ge=1)] | None = None
+    """How many pages were asked for, where that is known."""
     width: int
     height: int
     orientation: Orientation = 0

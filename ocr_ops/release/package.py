@@ -7,6 +7,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,7 +21,6 @@ from ocr_ops.core.workspace import Workspace
 
 BENTOFILE = "bentofile.yaml"
 _TREE = Path(ocr_ops.__file__).resolve().parent.parent
-_SOURCES = ("ocr_ops/__init__.py", "ocr_ops/core/**/*.py", "ocr_ops/runtime/**/*.py", "bentos/**/*.py", "bentos/*.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def package(release: Release, workspace: Workspace) -> Package:
     if not (_TREE / BENTOFILE).is_file():
         raise BadInput(_TREE, f"no {BENTOFILE}", "a clone of the toolkit", "run it from a clone: `pip install -e .`")
     home = workspace.home / "bentoml"
-    name = yaml.safe_load((_TREE / BENTOFILE).read_text(encoding="utf-8"))["name"]
+    name = _bentofile()["name"]
     made = Package(f"{name}:{short(release.digest)}", home / "bentos" / name / short(release.digest), release.digest)
     settings = ServingSettings.read(workspace, release.digest)
     attested = Attestations.beside(release.path, release.digest)  # one may have come since it was opened
@@ -114,8 +114,17 @@ def _build(stage: Path, home: Path, version: str, labels: dict[str, str]) -> Non
         raise OutsideSystem("bentoml build", last[0], "a Bento", "run `bentoml build` in the clone for the whole log")
 
 
+def _bentofile() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((_TREE / BENTOFILE).read_text(encoding="utf-8"))
+    return found
+
+
 def _files(tree: Path) -> list[str]:
-    return sorted({str(file.relative_to(tree)) for pattern in _SOURCES for file in tree.glob(pattern)})
+    """What the allow-list takes of a tree, less what a workspace holds."""
+    patterns = [pattern.lstrip("/") for pattern in _bentofile()["include"] if not pattern.startswith("/.ocr-ops")]
+    return sorted(
+        {str(file.relative_to(tree)) for pattern in patterns for file in tree.glob(pattern) if file.is_file()}
+    )
 
 
 def _digest(tree: Path) -> str:

@@ -14,7 +14,7 @@ from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import orientation, telemetry
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import Detector, prepare_page
-from ocr_ops.runtime.documents import LIMITS, Limits, page_images
+from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
 from ocr_ops.runtime.layout import assemble, placed
 from ocr_ops.runtime.orientation import Pieces, flipped, probes
 from ocr_ops.runtime.preprocess import AS_IT_IS, View, prepared
@@ -59,6 +59,21 @@ async def read_page(
     made = await models.aside(_assembled, view, degrees, pieces, page.shape[:2])
     telemetry.page_read(made, [text.confidence for text in pieces.texts if text.text])
     return made
+
+
+async def read_sheet(
+    sheet: Sheet, models: Models, detection: InputSpec, recognition: InputSpec, options: ReadOptions = AS_A_RULE
+) -> Page:
+    """Reads a page of a document with `read_page`, or takes its own text where it has some, and numbers it."""
+    if sheet.text is not None:
+        page = sheet.text
+        telemetry.page_read(page, [])
+    elif sheet.image is not None:
+        page = await read_page(sheet.image, models, detection, recognition, options)
+    else:
+        msg = "a sheet has an image or text"
+        raise ValueError(msg)
+    return page.model_copy(update={"number": sheet.number, "of": sheet.count})
 
 
 def _prepared(page: Picture, detection: InputSpec, recognition: InputSpec, options: ReadOptions) -> View:
@@ -144,9 +159,14 @@ class Reader:
         detection, recognition = self.detector.bundle.manifest.input, self.recognizer.bundle.manifest.input
         return finished(read_page(page, _Here(self), detection, recognition, options))
 
+    def read_sheet(self, sheet: Sheet, options: ReadOptions = AS_A_RULE) -> Page:
+        """Reads a page of a document, or takes its own text: as the function of this name."""
+        detection, recognition = self.detector.bundle.manifest.input, self.recognizer.bundle.manifest.input
+        return finished(read_sheet(sheet, _Here(self), detection, recognition, options))
+
     def read(self, data: bytes, name: str, options: ReadOptions = AS_A_RULE, limits: Limits = LIMITS) -> Reading:
-        """Reads a document from its bytes; `UnreadableDocument` as `page_images`."""
-        return Reading(pages=tuple(self.read_page(page, options) for page in page_images(data, name, limits)))
+        """Reads a document from its bytes; `UnreadableDocument` as `documents.sheets`."""
+        return Reading(pages=tuple(self.read_sheet(sheet, options) for sheet in sheets(data, name, options, limits)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @pytest.fixture
 def page_events() -> list[dict[str, Any]]:
-    return [{"event": "page", "number": number, "page": PAGE} for number in (1, 2, 3)]
+    return [{"event": "page", "page": {**PAGE, "number": number}} for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ def test_the_document_is_served_as_it_is_made(client: httpx.Client) -> None:
 
 def test_the_document_tells_all_operations() -> None:
     told = {(method.upper(), path) for path, methods in DOCUMENT["paths"].items() for method in methods}
-    assert told == {(operation.method, operation.path) for operation in OPERATIONS}
+    assert told == {(operation.method, operation.path) for operation in OPERATIONS if operation.told}
     names = [call["operationId"] for methods in DOCUMENT["paths"].values() for call in methods.values()]
     assert len(names) == len(set(names))
 

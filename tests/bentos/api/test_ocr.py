@@ -106,7 +106,7 @@ def test_pages_come_as_lines_of_json(client: httpx.Client) -> None:
     assert answer.headers["content-type"] == NDJSON
     *pages, done = lines(answer)
     found = [PageEvent.model_validate(page) for page in pages]
-    assert [page.number for page in found] == [1, 2, 3]
+    assert [(page.page.number, page.page.of) for page in found] == [(1, 3), (2, 3), (3, 3)]
     assert [page.page.text for page in found] == ["a", "b ab", "c\ncc"]
     assert DoneEvent.model_validate(done).pages == 3
 

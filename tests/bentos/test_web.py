@@ -1,0 +1,227 @@
+"""The page at `/`, as people use it: in a browser, with a mouse, a keyboard, or a phone."""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from ocr_ops.release.server import Server
+from tests.tiny import draw
+
+pytestmark = pytest.mark.browser
+
+LINES = ["abc ab", "cab", "ba ac cc"]
+
+
+def _picture(form: str = "PNG", pages: int = 1) -> bytes:
+    buffer = io.BytesIO()
+    drawn = [Image.fromarray(draw(LINES)) for _ in range(pages)]
+    more = {"save_all": True, "append_images": drawn[1:], "resolution": 200} if form == "PDF" else {}
+    drawn[0].save(buffer, form, **more)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium") or pytest.skip("no chromium")
+    arguments = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: Server) -> Iterator[Page]:
+    """The page, opened; whatever it complains about fails the test."""
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, accept_downloads=True)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    opened = context.new_page()
+    opened.set_default_timeout(60_000)
+    complaints: list[str] = []
+    opened.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.goto(server.url)
+    yield opened
+    context.close()
+    # A refused document is told on the page; that its status is an error, the browser tells by itself.
+    assert [text for text in complaints if "the server responded with a status of 4" not in text] == []
+
+
+def _hand_in(page: Page, name: str, kind: str, data: bytes) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": data})
+
+
+def _read(page: Page) -> list[str]:
+    page.wait_for_selector("#exports:not([hidden])")
+    return page.locator(".lines button").all_inner_texts()
+
+
+def test_boxes_stand_over_the_picture(page: Page) -> None:
+    """Where the ink is: the first line's box covers the first line."""
+    _hand_in(page, "bars.png", "image/png", _picture())
+    assert _read(page) == LINES
+    sheet, box = page.locator(".sheet").bounding_box(), page.locator(".sheet polygon").first.bounding_box()
+    assert sheet is not None
+    assert box is not None
+    scale = sheet["width"] / 640
+    assert box["x"] - sheet["x"] == pytest.approx(32 * scale, abs=8)
+    assert box["y"] - sheet["y"] == pytest.approx(32 * scale, abs=8)
+    assert page.locator(".sheet img").evaluate("img => img.naturalWidth") == 640
+
+
+def test_a_line_tells_its_text_and_confidence(page: Page) -> None:
+    """A click on its box or its text chooses it, in both places; it can be copied."""
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    page.locator(".sheet polygon").nth(1).click()
+    expect(page.locator("#detail-text")).to_have_text(LINES[1])
+    expect(page.locator("#detail-facts")).to_contain_text("Confidence")
+    expect(page.locator(".lines button.at")).to_have_text(LINES[1])
+    page.click("#detail-copy")
+    expect(page.locator("#status")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()") == LINES[1]
+
+
+@pytest.mark.parametrize(
+    ("output", "suffix", "start"),
+    [
+        ("text", "txt", b"abc ab"),
+        ("json", "json", b'{"pages"'),
+        ("pdf", "ocr.pdf", b"%PDF-"),
+        ("alto", "alto.xml", b"<"),
+    ],
+)
+def test_outputs_are_downloaded(page: Page, output: str, suffix: str, start: bytes) -> None:
+    """Under the document's name."""
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    page.select_option("#output", output)
+    with page.expect_download() as waited:
+        page.click("#download")
+    assert waited.value.suggested_filename == f"bars.{suffix}"
+    assert Path(waited.value.path()).read_bytes().lstrip(b"\xef\xbb\xbf").startswith(start)
+
+
+def test_text_is_copied(page: Page) -> None:
+    """All of it, in one go."""
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    page.click("#copy")
+    expect(page.locator("#status")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()").split() == " ".join(LINES).split()
+
+
+def test_pages_of_a_pdf_are_shown_one_by_one(page: Page) -> None:
+    """With pictures that the service drew, since browsers have none of them."""
+    _hand_in(page, "two.pdf", "application/pdf", _picture("PDF", pages=2))
+    assert _read(page) == LINES * 2
+    expect(page.locator("article.page")).to_have_count(2)
+    for index in range(2):
+        page.locator("article.page").nth(index).scroll_into_view_if_needed()
+        page.wait_for_function("index => document.querySelectorAll('.sheet img')[index].naturalWidth > 0", arg=index)
+
+
+def test_a_picture_is_pasted_or_dropped(page: Page) -> None:
+    """From the clipboard, or from the desktop."""
+    for event, member in (("paste", "clipboardData"), ("drop", "dataTransfer")):
+        page.evaluate(
+            """([event, member, bytes]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(bytes)], event + ".png", {type: "image/png"}));
+                const sent = event === "paste"
+                    ? new ClipboardEvent(event, {clipboardData: data, bubbles: true, cancelable: true})
+                    : new DragEvent(event, {dataTransfer: data, bubbles: true, cancelable: true});
+                document.body.dispatchEvent(sent);
+            }""",
+            [event, member, list(_picture())],
+        )
+        expect(page.locator("article h2")).to_have_text(f"{event}.png")
+        assert _read(page) == LINES
+
+
+def test_what_cannot_be_read_is_told(page: Page) -> None:
+    """In the service's own words, in a place that screen readers announce; the next document is read as ever."""
+    _hand_in(page, "notes.txt", "text/plain", b"no document at all")
+    expect(page.get_by_role("alert")).to_contain_text("an unknown type")
+    _hand_in(page, "bars.png", "image/png", _picture())
+    assert _read(page) == LINES
+    expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_a_keyboard_is_enough(page: Page) -> None:
+    """Tab reaches the file field, then the lines; arrows walk them, Enter opens one, Escape closes it."""
+    focused = "document.activeElement.id || document.activeElement.textContent"
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if page.evaluate(focused) == "file":
+            break
+    assert page.evaluate(focused) == "file"
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate(focused) == LINES[0]:
+            break
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#detail-text")).to_have_text(LINES[1])
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#detail-text")).to_have_text(LINES[2])
+    page.keyboard.press("Escape")
+    expect(page.locator("#detail")).to_be_hidden()
+    assert page.evaluate(focused) == LINES[2]
+
+
+def test_a_phone_is_enough(browser: Browser, server: Server) -> None:
+    """One column, nothing beyond the edge, targets a thumb can hit."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(server.url)
+    _hand_in(page, "bars.png", "image/png", _picture())
+    assert _read(page) == LINES
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    heights = [button.bounding_box()["height"] for button in page.locator(".lines button").all()]
+    assert min(heights) >= 40
+    page.locator(".lines button").nth(2).tap()
+    expect(page.locator("#detail-text")).to_have_text(LINES[2])
+    context.close()
+
+
+def test_options_are_asked_for(page: Page) -> None:
+    """They read the document again."""
+    page.click("#options summary")
+    _hand_in(page, "two.pdf", "application/pdf", _picture("PDF", pages=2))
+    _read(page)
+    page.fill("[name=pages]", "2")
+    page.keyboard.press("Tab")
+    expect(page.locator("article.page")).to_have_count(1)
+    assert _read(page) == LINES
+
+
+def test_the_api_is_there_to_read(page: Page, server: Server) -> None:
+    """Every path of the OpenAPI document."""
+    page.goto(f"{server.url}/docs")
+    shown = page.locator("#operations summary")
+    paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
+    expect(shown).to_have_count(sum(len(methods) for methods in paths.values()))
+    shown.first.click()
+    expect(page.locator("#operations details").first).to_contain_text("form")
+
+
+def test_files_are_fresh_and_harmless(server: Server) -> None:
+    """Asked about each time, sent when they changed; nothing but this page may run or frame it."""
+    answer = httpx.get(f"{server.url}/")
+    assert answer.headers["content-type"].startswith("text/html")
+    assert "script-src 'self'" in answer.headers["content-security-policy"]
+    assert "unsafe" not in answer.headers["content-security-policy"]
+    again = httpx.get(f"{server.url}/", headers={"If-None-Match": answer.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    for missing in ("/web/nothing.js", "/web/..%2fgateway.py", "/web/%2e%2e/gateway.py"):
+        assert httpx.get(server.url + missing).status_code == 404
