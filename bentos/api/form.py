@@ -62,11 +62,8 @@ async def receive(request: Request, *, limit: int, files: int = 1) -> Asked:
 
 
 def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions, OutputFormat]:
-    """Options and output of these fields; an empty one is one that is not there, as forms in browsers send them.
-
-    An output that no field names is what the header `Accept` prefers.
-    """
-    given = {name: value for name, value in fields.items() if value}
+    """Options and output of these fields. An output that no field names is what the header `Accept` prefers."""
+    given = dict(fields)
     output = given.pop(OUTPUT, None)
     try:
         options = ReadOptions.model_validate(given)

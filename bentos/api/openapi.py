@@ -32,6 +32,7 @@ _TOLD = {
     500: "A fault of the service.",
     503: "The service has too much to do, or the answer was not ready by the deadline.",
 }
+_TEXT = {"type": "string"}
 _RETRIED = frozenset({409, 429, 503})
 _DESCRIPTION = """Documents in, text out: what stands on each page, where, and how sure it is.
 
@@ -72,9 +73,6 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
     }
 
 
-_TEXT = {"type": "string"}
-
-
 def _operation(operation: Operation) -> dict[str, Any]:
     guarded = () if operation.role is None else _GUARDED
     problems = sorted({*_ALWAYS, *guarded, *operation.problems})
@@ -103,8 +101,9 @@ def _operation(operation: Operation) -> dict[str, Any]:
 _REQUEST_ID = {
     "name": REQUEST_ID,
     "in": "header",
-    "description": "Names the request in the answer, the log and problems; one is made where it is absent or unsound.",
-    "schema": {"type": "string", "maxLength": 128, "pattern": "^[A-Za-z0-9][A-Za-z0-9._:/+=@-]*$"},
+    "description": "Names the request in the answer, the log and problems: up to 128 letters, digits and `._:/+=@-`. "
+    "Where it is absent or anything else, one is made.",
+    "schema": _TEXT,
 }
 
 

@@ -134,6 +134,9 @@ def test_a_body_cut_short_is_refused(data: st.DataObject) -> None:
         ({"pages": "0"}, "match pattern"),
         ({"language": "German"}, "match pattern"),
         ({"deskew": "perhaps"}, "boolean"),
+        ({"deskew": ""}, "boolean"),
+        ({"pages": ""}, "match pattern"),
+        ({"output": ""}, "json, text"),
         ({"text_layer": "never"}, "'auto' or 'ignore'"),
         ({"output": "docx"}, "json, text, hocr, alto, tsv, markdown, pdf"),
         ({"page": "1"}, "pages, language"),
@@ -146,11 +149,6 @@ def test_a_wrong_option_is_named_with_what_it_should_be(fields: dict[str, str], 
         assert (refused.status, refused.kind) == (422, "invalid-option")
         assert f"`{name}`" in refused.subject
         assert word in refused.expected
-
-
-def test_empty_fields_are_not_there() -> None:
-    """As a form in a browser sends them."""
-    assert asked(*form({"pages": "", "language": "", "output": "", "deskew": ""})).options == ReadOptions()
 
 
 def test_a_field_is_given_once_and_as_text() -> None:

@@ -1,0 +1,78 @@
+"""Schemathesis asks a real service whatever its OpenAPI document allows, and what it does not."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from bentos.deadline import HEADER
+from ocr_ops.core import metrics
+from ocr_ops.core.release import Release
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import Server
+
+
+def fuzz(server: Server, examples: int, folder: Path) -> int:
+    """Runs it with so many examples an operation; how many requests that were. Any failed check fails the test.
+
+    Checked are statuses (no 5xx, none that the document does not tell), content types, headers and bodies of the
+    answers, `Allow`, and that what the document forbids is refused. Random bytes are no document, so that what it
+    allows may be refused as well. A deadline that leaves no time ends in 503, as it should: here all have time.
+    """
+    found = subprocess.run(
+        [
+            *(Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/openapi.json"),
+            *("--phases", "examples,coverage,fuzzing", "--max-examples", str(examples), "--seed", "1"),
+            *("--exclude-checks", "positive_data_acceptance", "--continue-on-failure", "--no-color"),
+            *("--request-timeout", "60", "--warnings", "off", "--header", f"{HEADER}: 60000"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stdout[-8000:] + found.stderr[-2000:]
+    (count,) = re.findall(r"(\d+) generated", found.stdout)
+    return int(count)
+
+
+@pytest.fixture
+def unharmed(server: Server, served: tuple[Workspace, Release]) -> Callable[[int], None]:
+    """Asserts that the service is as it was before: nothing in flight, no traceback, no file left open, and no more
+    memory than so many MiB.
+    """
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    workers = [process for process in family if "worker" in " ".join(process.cmdline())] or family
+
+    def state() -> tuple[int, int]:
+        return sum(one.num_fds() for one in workers), sum(one.memory_info().rss for one in workers)
+
+    files, memory = state()
+
+    def check(megabytes: int) -> None:
+        with httpx.Client(base_url=server.url, timeout=60) as client:
+            while f"{metrics.IN_FLIGHT} 0.0" not in client.get("/metrics").text:
+                pass
+            assert client.get("/readyz").status_code == 200
+        left_files, left_memory = state()
+        assert left_files <= files + 20
+        assert left_memory <= memory + megabytes * 2**20
+        assert "Traceback" not in (served[0].home / "server.log").read_text(encoding="utf-8")
+
+    return check
+
+
+def test_hundreds_of_inputs_harm_nothing(server: Server, unharmed: Callable[[int], None], tmp_path: Path) -> None:
+    assert fuzz(server, 8, tmp_path) >= 300
+    unharmed(200)
+
+
+@pytest.mark.slow
+def test_thousands_of_inputs_harm_nothing(server: Server, unharmed: Callable[[int], None], tmp_path: Path) -> None:
+    assert fuzz(server, 1500, tmp_path) >= 5000
+    unharmed(200)
