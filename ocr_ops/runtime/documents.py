@@ -10,9 +10,11 @@ from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.images import image_format, image_sheets
 from ocr_ops.runtime.pdf import is_pdf, pdf_sheets
 from ocr_ops.runtime.sheet import LIMITS, Limits, Sheet, broken, too_large
+from ocr_ops.runtime.word import is_word, word_sheets
 
 __all__ = ["LIMITS", "Limits", "Sheet", "page_images", "sheets"]
 
+KINDS = "JPEG, PNG, TIFF, WebP, BMP, GIF, PDF or DOCX"
 WHOLE = ReadOptions()
 _PIXELS = ReadOptions(text_layer="ignore")
 
@@ -20,7 +22,8 @@ _PIXELS = ReadOptions(text_layer="ignore")
 def sheets(data: bytes, name: str, options: ReadOptions = WHOLE, limits: Limits = LIMITS) -> Iterator[Sheet]:
     """The pages of a document that `options` wants, one at a time and in order.
 
-    JPEG, PNG, TIFF (all its pages), WebP, BMP, GIF and PDF, known by their first bytes; `name` is for errors.
+    JPEG, PNG, TIFF (all its pages), WebP, BMP, GIF, PDF and Word's .docx, known by their first bytes; `name` is for
+    errors. The pages of a .docx are text, whatever `options.text_layer` says: it has no pixels but its pictures'.
     `UnreadableDocument` with `http_status` 413 (too large), 415 (another type) or 422 (broken, locked,
     empty): at once for what the size and type tell, else when the page is asked for.
     """
@@ -33,7 +36,9 @@ def sheets(data: bytes, name: str, options: ReadOptions = WHOLE, limits: Limits 
         return image_sheets(data, form, name, options, limits)
     if is_pdf(data):
         return pdf_sheets(data, name, options, limits)
-    raise UnreadableDocument(name, "an unknown type", "JPEG, PNG, TIFF, WebP, BMP, GIF or PDF", "convert it first", 415)
+    if is_word(data):
+        return word_sheets(data, name, options, limits)
+    raise UnreadableDocument(name, "an unknown type", KINDS, "convert it first", 415)
 
 
 def page_images(data: bytes, name: str, limits: Limits = LIMITS) -> Iterator[NDArray[np.uint8]]:

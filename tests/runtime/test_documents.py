@@ -160,7 +160,7 @@ def test_pdfs_are_rendered_one_at_a_time() -> None:
     [
         (b"", 422),
         (b"hello", 415),
-        (b"PK\x03\x04" + bytes(100), 415),
+        (b"PK\x03\x04" + bytes(100), 422),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415),
         (b"%PDF-1.7\n", 422),
         (b"\x89PNG\r\n\x1a\n", 422),

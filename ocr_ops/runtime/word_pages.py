@@ -1,0 +1,245 @@
+"""A Word document set onto pages of its paper: where its words could stand, for want of Word to set them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+from typing import Literal
+
+from ocr_ops.core.reading import Block, Cell, Line, Page, Polygon, Table, Word
+from ocr_ops.runtime.word_text import Grid, GridCell, Text
+
+LEADING = 1.3
+"""From line to line, in sizes."""
+CELL_SIZE = 10.0
+_PAD = 3.0
+"""Points around the text of a cell."""
+_WIDTHS = dict.fromkeys("ijl|.,:;'!I", 0.28) | dict.fromkeys('ftr()[]-/"', 0.36) | dict.fromkeys("mwMW@%", 0.88)
+_SPACE = 0.28
+_LEAST, _MOST = 72.0, 5000.0
+"""Points: a side of the paper."""
+
+Row = list[tuple[str, float, float]]
+"""Words of a line, each with where it begins and ends, in points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Points."""
+
+    width: float = 595.0
+    height: float = 842.0
+    left: float = 72.0
+    right: float = 72.0
+    top: float = 72.0
+    bottom: float = 72.0
+
+    @property
+    def sane(self) -> "Paper":
+        """The same within bounds, with room for text and for what stands above and below it."""
+        width, height = (min(max(side, _LEAST), _MOST) for side in (self.width, self.height))
+        left, right = (min(max(margin, 0.0), 0.35 * width) for margin in (self.left, self.right))
+        top, bottom = (min(max(margin, 0.05 * height), 0.35 * height) for margin in (self.top, self.bottom))
+        return Paper(width, height, left, right, top, bottom)
+
+
+@dataclass(slots=True)
+class Setter:
+    """Sets texts and tables one under the other, and gives each page when it is full."""
+
+    paper: Paper
+    scale: float
+    """Pixels a point."""
+    margins: Sequence[tuple[Sequence[Text], Sequence[Text]]] = (((), ()),)
+    """Header and footer, of the first page, of the next, and so on; the last pair is that of all others."""
+    count: int = 0
+    """Pages given."""
+    lines: list[Line] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+    y: float = 0.0
+    """Points from the top of the page to where the next line goes."""
+    empty: bool = True
+    """Whether the page has no more than a header."""
+
+    def __post_init__(self) -> None:
+        self._begin()
+
+    @property
+    def _wide(self) -> float:
+        return self.paper.width - self.paper.left - self.paper.right
+
+    @property
+    def _room(self) -> float:
+        return self.paper.height - self.paper.bottom - self.y
+
+    @property
+    def _margins(self) -> tuple[Sequence[Text], Sequence[Text]]:
+        return self.margins[min(self.count, len(self.margins) - 1)]
+
+    def text(self, item: Text) -> Iterator[Page]:
+        """A paragraph; yields the pages that it fills."""
+        pitch = LEADING * item.size
+        rows = wrapped(item.text, item.size, self._wide)
+        while rows:
+            fit = int(self._room / pitch)
+            if fit < 1 and not self.empty:
+                yield self.page()
+                continue
+            self._paragraph(rows[: max(fit, 1)], item)
+            rows = rows[max(fit, 1) :]
+
+    def table(self, grid: Grid) -> Iterator[Page]:
+        """A table, with a part on each page; yields the pages that it fills."""
+        if not grid.cells:
+            return
+        tall = self.paper.height - self.paper.top - self.paper.bottom
+        rows = list(_rows(grid, self._wide / grid.columns, int((tall - 2 * _PAD) / (LEADING * CELL_SIZE))))
+        while rows:
+            fit, used = 0, 0.0
+            while fit < len(rows) and used + rows[fit].height <= self._room:
+                used += rows[fit].height
+                fit += 1
+            if not fit and not self.empty:
+                yield self.page()
+                continue
+            self._table(rows[: max(fit, 1)], grid.columns)
+            rows = rows[max(fit, 1) :]
+
+    def page(self) -> Page:
+        """The page as it is, and another begun."""
+        self.y = self.paper.height - 0.6 * self.paper.bottom
+        self._margin(self._margins[1], self.paper.bottom)
+        width, height = (max(1, round(side * self.scale)) for side in (self.paper.width, self.paper.height))
+        page = Page(width=width, height=height, source="text-layer", lines=tuple(self.lines), blocks=tuple(self.blocks))
+        self.lines, self.blocks, self.count = [], [], self.count + 1
+        self._begin()
+        return page
+
+    def _begin(self) -> None:
+        self.y = 0.4 * self.paper.top
+        self._margin(self._margins[0], self.paper.top)
+        self.y, self.empty = self.paper.top, True
+
+    def _margin(self, items: Sequence[Text], deep: float) -> None:
+        """A header or footer, made small enough for its margin."""
+        rows = sum(item.text.count("\n") + 1 for item in items)
+        size = min(9.0, 0.55 * deep / LEADING / max(rows, 1))
+        for item in items:
+            small = Text(item.text, size)
+            self._paragraph(wrapped(small.text, size, self._wide)[: small.text.count("\n") + 1], small)
+
+    def _paragraph(self, rows: Sequence[Row], item: Text) -> None:
+        first, pitch = len(self.lines), LEADING * item.size
+        for row in rows:
+            self._line(row, self.paper.left, self.y, item.size)
+            self.y += pitch
+        self._block("heading" if item.heading else "text", first)
+        self.y += 0.4 * item.size
+        self.empty = False
+
+    def _line(self, row: Row, left: float, top: float, size: float) -> None:
+        words = tuple(
+            Word(text=text, confidence=1.0, polygon=self._box(left + begin, top, left + end, top + size))
+            for text, begin, end in row
+        )
+        outline = self._box(left + row[0][1], top, left + row[-1][2], top + size)
+        text = " ".join(word.text for word in words)
+        self.lines.append(Line(text=text, confidence=1.0, polygon=outline, words=words))
+
+    def _block(self, kind: Literal["text", "heading", "table"], first: int, table: Table | None = None) -> None:
+        lines = self.lines[first:]
+        if lines:
+            x, y = zip(*(point for line in lines for point in line.polygon), strict=True)
+            outline = ((min(x), min(y)), (max(x), min(y)), (max(x), max(y)), (min(x), max(y)))
+            places = tuple(range(first, len(self.lines)))
+            self.blocks.append(Block(kind=kind, confidence=1.0, polygon=outline, lines=places, table=table))
+
+    def _table(self, rows: Sequence["_Row"], columns: int) -> None:
+        first, wide = len(self.lines), self._wide / columns
+        tops = list(accumulate((row.height for row in rows), initial=self.y))
+        cells = []
+        for index, row in enumerate(rows):
+            for cell, lines in row.cells:
+                span = min(cell.row_span, len(rows) - index)
+                left = self.paper.left + cell.column * wide
+                outline = self._box(left, tops[index], left + cell.column_span * wide, tops[index + span])
+                words: list[tuple[int, int]] = []
+                for number, line in enumerate(lines):
+                    words += ((len(self.lines), word) for word in range(len(line)))
+                    top = tops[index] + _PAD + number * LEADING * CELL_SIZE
+                    self._line(line, left + _PAD, top, CELL_SIZE)
+                cells.append(
+                    Cell(
+                        row=index,
+                        column=cell.column,
+                        row_span=span,
+                        column_span=cell.column_span,
+                        text=" ".join(word for line in lines for word, _, _ in line),
+                        polygon=outline,
+                        words=tuple(words),
+                    )
+                )
+        self._block("table", first, Table(rows=len(rows), columns=columns, cells=tuple(cells)))
+        self.y = tops[-1] + 0.4 * CELL_SIZE
+        self.empty = False
+
+    def _box(self, left: float, top: float, right: float, bottom: float) -> Polygon:
+        """Pixels, on the page."""
+        x0, x1 = (round(min(max(x, 0.0), self.paper.width) * self.scale, 1) for x in (left, right))
+        y0, y1 = (round(min(max(y, 0.0), self.paper.height) * self.scale, 1) for y in (top, bottom))
+        return (x0, y0), (x1, y0), (x1, y1), (x0, y1)
+
+
+def wrapped(text: str, size: float, wide: float) -> list[Row]:
+    """A text's lines, none wider than `wide` points."""
+    rows: list[Row] = []
+    for line in text.split("\n"):
+        row: Row = []
+        x = 0.0
+        for word in line.split():
+            for part in _parts(word, size, wide):
+                length = width(part, size)
+                if row and x + length > wide:
+                    rows.append(row)
+                    row, x = [], 0.0
+                row.append((part, x, x + length))
+                x += length + _SPACE * size
+        if row:
+            rows.append(row)
+    return rows
+
+
+def width(word: str, size: float) -> float:
+    """Points, in a type like any other."""
+    return size * sum(_WIDTHS.get(char, 0.52 if ord(char) < 0x2E80 else 1.0) for char in word)
+
+
+def _parts(word: str, size: float, wide: float) -> Iterator[str]:
+    """A word that is wider than its column, broken anywhere."""
+    most = max(1, int(wide / size))
+    if width(word, size) <= wide:
+        yield word
+    else:
+        yield from (word[start : start + most] for start in range(0, len(word), most))
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row of a table, or the part of one that fits on a page."""
+
+    height: float
+    cells: list[tuple[GridCell, list[Row]]]
+
+
+def _rows(grid: Grid, wide: float, most: int) -> Iterator[_Row]:
+    """The rows of a table with columns of `wide` points; of more than `most` lines, several."""
+    last = max(cell.row + cell.row_span for cell in grid.cells)
+    cells: list[list[tuple[GridCell, list[Row]]]] = [[] for _ in range(last)]
+    for cell in grid.cells:
+        room = max(cell.column_span * wide - 2 * _PAD, CELL_SIZE)
+        cells[cell.row].append((cell, wrapped(cell.text, CELL_SIZE, room)))
+    for row in cells:
+        deepest = max((-(-len(lines) // cell.row_span) for cell, lines in row), default=1) or 1
+        steps = [*range(0, deepest, max(most, 1)), deepest]
+        for start, end in pairwise(steps):
+            part = [(cell, lines[start : end if end < deepest else None]) for cell, lines in row]
+            yield _Row((end - start) * LEADING * CELL_SIZE + 2 * _PAD, part)

@@ -1,0 +1,309 @@
+"""What stands in a Word document, in its order: paragraphs, headings, tables, pictures, breaks."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from docx.document import Document
+from docx.opc.part import Part
+from docx.oxml.ns import qn
+
+TEXT_SIZE = 11.0
+_HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
+"""Points, of titles and of headings from the first level on; smaller ones are as large as the last."""
+_INVISIBLE = {
+    qn("w:del"), qn("w:moveFrom"), qn("w:instrText"), qn("w:delText"), qn("w:rPr"), qn("w:pPr"), qn("w:txbxContent"),
+    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
+}  # fmt: skip
+_TEXT = {qn("w:t"), qn("m:t")}
+_OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
+_SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
+_DIGITS = (("m", 1000), ("cm", 900), ("d", 500), ("cd", 400), ("c", 100), ("xc", 90), ("l", 50), ("xl", 40),
+           ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))  # fmt: skip
+_MOST_SPANNED = 64
+"""Columns of one table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph, with its number or bullet if it has one."""
+
+    text: str
+    """Lines as they are parted by hand."""
+    size: float = TEXT_SIZE
+    heading: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GridCell:
+    text: str
+    row: int
+    column: int
+    row_span: int = 1
+    column_span: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table. Tables within its cells are text of those."""
+
+    columns: int
+    cells: tuple[GridCell, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    data: bytes
+
+
+class PageBreak:
+    """What follows stands on another page."""
+
+
+@dataclass(frozen=True, slots=True)
+class SectionEnd:
+    """The section that ends here is the next one of the document."""
+
+
+Item = Text | Grid | Picture | PageBreak | SectionEnd
+
+
+@dataclass(slots=True)
+class Flow:
+    """Reads the parts of one document: numbering runs through all of them."""
+
+    document: Document
+    styles: dict[str, Any] = field(default_factory=dict)
+    numbered: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        styles = _part(self.document, "styles")
+        for style in styles.findall(qn("w:style")) if styles is not None else ():
+            self.styles[style.get(qn("w:styleId"), "")] = style
+
+    def items(self, container: Any, part: Part) -> Iterator[Item]:
+        """What stands in a body, header, footer, cell or text box of `part`."""
+        for child in container:
+            if child.tag == qn("w:p"):
+                yield from self._paragraph(child, part)
+            elif child.tag == qn("w:tbl"):
+                yield self._grid(child, part)
+                yield from self._pictures(child, part)
+            elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:customXml"), qn("w:smartTag")}:
+                yield from self.items(child, part)
+
+    def _paragraph(self, paragraph: Any, part: Part) -> Iterator[Item]:
+        properties = paragraph.find(qn("w:pPr"))
+        level = self._heading(properties)
+        if _flag(properties, "w:pageBreakBefore"):
+            yield PageBreak()
+        size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
+        label = self._label(properties)
+        for number, text in enumerate(_text(paragraph).split("\f")):
+            if number:
+                yield PageBreak()
+            written = f"{label} {text}".strip() if not number else text.strip()
+            if text.strip():
+                yield Text(written, size, heading=level is not None)
+        yield from self._pictures(paragraph, part)
+        for box in paragraph.iter(qn("w:txbxContent")):
+            if _shown(box, paragraph):
+                yield from self.items(box, part)
+        if properties is not None and properties.find(qn("w:sectPr")) is not None:
+            yield SectionEnd()
+
+    def _heading(self, properties: Any) -> int | None:
+        """0 of a title, else the level of a heading; None of other text."""
+        if properties is None:
+            return None
+        outline = properties.find(qn("w:outlineLvl"))
+        style = properties.find(qn("w:pStyle"))
+        name = style.get(qn("w:val"), "") if style is not None else ""
+        for _ in range(8):  # styles are based on others
+            found = self.styles.get(name)
+            if outline is not None or found is None:
+                break
+            called = found.find(qn("w:name"))
+            if called is not None and called.get(qn("w:val"), "").lower() == "title":
+                return 0
+            outline = found.find(f"{qn('w:pPr')}/{qn('w:outlineLvl')}")
+            based = found.find(qn("w:basedOn"))
+            name = based.get(qn("w:val"), "") if based is not None else ""
+        level = int(outline.get(qn("w:val"), "9")) if outline is not None else 9
+        return level + 1 if level < 9 else None
+
+    def _label(self, properties: Any) -> str:
+        """The number or bullet of a paragraph in a list, as its list writes it."""
+        place = _numbering(properties) or self._style_numbering(properties)
+        numbering = _part(self.document, "numbering")
+        if place is None or numbering is None or place[0] == "0":
+            return ""
+        name, level = place
+        definition = next((n for n in numbering.findall(qn("w:num")) if n.get(qn("w:numId")) == name), None)
+        link = definition.find(qn("w:abstractNumId")) if definition is not None else None
+        abstract = link.get(qn("w:val")) if link is not None else None
+        for found in numbering.findall(qn("w:abstractNum")):
+            if found.get(qn("w:abstractNumId")) == abstract:
+                return self._count(found, name, level)
+        return ""
+
+    def _count(self, abstract: Any, name: str, level: int) -> str:
+        self.numbered[name, level] += 1
+        for deeper in range(level + 1, 9):
+            self.numbered.pop((name, deeper), None)
+        formats = {}
+        for row in abstract.findall(qn("w:lvl")):
+            values = {key: row.find(qn(f"w:{key}")) for key in ("numFmt", "lvlText", "start")}
+            formats[row.get(qn("w:ilvl"))] = {
+                key: found.get(qn("w:val"), "") for key, found in values.items() if found is not None
+            }
+        own = formats.get(str(level), {})
+        if own.get("numFmt") == "bullet":
+            return "•"
+        text: str = own.get("lvlText", "")
+        for above in range(level + 1):
+            if f"%{above + 1}" in text:
+                form = formats.get(str(above), {})
+                start = int(form.get("start", "1")) - 1
+                text = text.replace(
+                    f"%{above + 1}", _number(max(1, self.numbered[name, above]) + start, form.get("numFmt", "decimal"))
+                )
+        return text
+
+    def _style_numbering(self, properties: Any) -> tuple[str, int] | None:
+        style = properties.find(qn("w:pStyle")) if properties is not None else None
+        found = self.styles.get(style.get(qn("w:val"), "")) if style is not None else None
+        return _numbering(found.find(qn("w:pPr"))) if found is not None else None
+
+    def _grid(self, table: Any, part: Part) -> Grid:
+        cells: list[GridCell] = []
+        open_at: dict[int, int] = {}
+        """By column, which cell a merge downwards may go on."""
+        widest = 0
+        for row, line in enumerate(_rows(table)):
+            before = line.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
+            column = min(_value(before, 0), _MOST_SPANNED)
+            for cell in _cells(line):
+                properties = cell.find(qn("w:tcPr"))
+                span = min(max(1, _value(_child(properties, "w:gridSpan"), 1)), _MOST_SPANNED)
+                merge = _child(properties, "w:vMerge")
+                above = open_at.get(column)
+                if merge is not None and merge.get(qn("w:val")) != "restart" and above is not None:
+                    old = cells[above]
+                    cells[above] = GridCell(old.text, old.row, old.column, row - old.row + 1, old.column_span)
+                else:
+                    open_at[column] = len(cells)
+                    cells.append(GridCell(self._plain(cell, part), row, column, 1, span))
+                column += span
+            widest = max(widest, column)
+        return Grid(max(widest, 1), tuple(cells))
+
+    def _plain(self, cell: Any, part: Part) -> str:
+        texts = []
+        for item in self.items(cell, part):
+            if isinstance(item, Text):
+                texts.append(item.text)
+            elif isinstance(item, Grid):
+                texts += [inner.text for inner in item.cells]
+        return "\n".join(text for text in texts if text)
+
+    def _pictures(self, element: Any, part: Part) -> Iterator[Picture]:
+        """Those that are in the document. What is linked from elsewhere is left there."""
+        for picture in element.iter(qn("a:blip"), _OLD_PICTURE):
+            link = part.rels.get(picture.get(qn("r:embed")) or picture.get(qn("r:id"), ""))
+            if link is not None and not link.is_external and _shown(picture, element):
+                yield Picture(link.target_part.blob)
+
+
+def _shown(inner: Any, element: Any) -> bool:
+    """Whether what is somewhere in an element belongs to what it shows itself."""
+    for above in inner.iterancestors():
+        if above is element:
+            return True
+        if above.tag in _INVISIBLE:
+            return False
+    return False
+
+
+def _text(paragraph: Any) -> str:
+    """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it."""
+    found: list[str] = []
+    stack = [iter(paragraph)]
+    while stack:
+        element = next(stack[-1], None)
+        if element is None:
+            stack.pop()
+        elif element.tag in _TEXT:
+            found.append(element.text or "")
+        elif element.tag in _SIGNS:
+            found.append(_SIGNS[element.tag])
+        elif element.tag == qn("w:br"):
+            found.append("\f" if element.get(qn("w:type")) == "page" else "\n")
+        elif element.tag == qn("w:sym"):
+            found.append("•")
+        elif element.tag not in _INVISIBLE:
+            stack.append(iter(element))
+    return "".join(found)
+
+
+def _rows(table: Any) -> Iterator[Any]:
+    for child in table:
+        if child.tag == qn("w:tr"):
+            yield child
+        elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins")}:
+            yield from _rows(child)
+
+
+def _cells(row: Any) -> Iterator[Any]:
+    for child in row:
+        if child.tag == qn("w:tc"):
+            yield child
+        elif child.tag in {qn("w:sdt"), qn("w:sdtContent")}:
+            yield from _cells(child)
+
+
+def _child(element: Any, name: str) -> Any:
+    return element.find(qn(name)) if element is not None else None
+
+
+def _value(element: Any, default: int) -> int:
+    written = element.get(qn("w:val"), "") if element is not None else ""
+    return int(written) if written.isascii() and written.isdigit() else default
+
+
+def _flag(properties: Any, name: str) -> bool:
+    found = _child(properties, name)
+    return found is not None and found.get(qn("w:val"), "1") not in {"0", "false", "off"}
+
+
+def _numbering(properties: Any) -> tuple[str, int] | None:
+    """The list and the level in it."""
+    found = _child(properties, "w:numPr")
+    name = _child(found, "w:numId")
+    if name is None:
+        return None
+    return name.get(qn("w:val"), "0"), min(_value(_child(found, "w:ilvl"), 0), 8)
+
+
+def _part(document: Document, kind: str) -> Any:
+    """The root of a part that the document has, by its kind of relationship."""
+    for link in document.part.rels.values():
+        if not link.is_external and link.reltype.endswith(f"/{kind}"):
+            return getattr(link.target_part, "element", None)
+    return None
+
+
+def _number(value: int, form: str) -> str:
+    if form in {"lowerLetter", "upperLetter"}:
+        written = chr(ord("a") + (value - 1) % 26) * ((value - 1) // 26 % 4 + 1)
+    elif form in {"lowerRoman", "upperRoman"} and value < 4000:
+        written, left = "", value
+        for digit, worth in _DIGITS:
+            written += digit * (left // worth)
+            left %= worth
+    elif form == "none":
+        return ""
+    else:
+        return str(value)
+    return written.upper() if form.startswith("upper") else written

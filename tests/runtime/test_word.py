@@ -1,0 +1,264 @@
+import io
+import struct
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import docx
+import pytest
+from docx.document import Document
+from docx.enum.section import WD_SECTION
+from docx.shared import Pt
+from docx.table import Table
+from PIL import Image
+
+from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Page
+from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
+
+LOREM = "Lorem ipsum dolor sit amet, consectetur adipiscing elit. " * 12
+
+
+def saved(document: Document) -> bytes:
+    data = io.BytesIO()
+    document.save(data)
+    return data.getvalue()
+
+
+def opened(data: bytes, pages: str | None = None, limits: Limits = LIMITS) -> list[Sheet]:
+    return list(sheets(data, "a.docx", ReadOptions(pages=pages), limits))
+
+
+def texts(data: bytes) -> list[Page]:
+    return [sheet.text for sheet in opened(data) if sheet.text is not None]
+
+
+def error(data: bytes) -> UnreadableDocument:
+    with pytest.raises(UnreadableDocument) as caught:
+        opened(data)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def repacked(data: bytes, change: Callable[[str, bytes], bytes | None], **more: bytes) -> bytes:
+    """A package with its parts changed, dropped or added."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = change(name, old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+        for name, content in more.items():
+            new.writestr(name, content)
+    return out.getvalue()
+
+
+def png(size: tuple[int, int] = (300, 200)) -> io.BytesIO:
+    data = io.BytesIO()
+    Image.new("RGB", size, "white").save(data, "PNG")
+    data.seek(0)
+    return data
+
+
+def sample() -> Document:
+    document = docx.Document()
+    document.add_heading("Annual report", 1)
+    document.add_paragraph(LOREM)
+    table = document.add_table(3, 3)
+    for row in range(3):
+        for column in range(3):
+            table.cell(row, column).text = f"row {row} column {column}"
+    table.cell(0, 0).merge(table.cell(0, 1)).text = "merged"
+    document.add_paragraph("first", style="List Number")
+    document.add_paragraph("second", style="List Number")
+    document.add_paragraph("point", style="List Bullet")
+    document.sections[0].header.paragraphs[0].text = "Confidential"
+    document.sections[0].footer.paragraphs[0].text = "Page footer"
+    return document
+
+
+def test_what_stands_in_a_document_stands_in_its_reading_in_order() -> None:
+    (page,) = texts(saved(sample()))
+    assert [block.kind for block in page.blocks] == ["text", "heading", "text", "table", "text", "text", "text", "text"]
+    lines = [line.text for line in page.lines]
+    assert lines[:2] == ["Confidential", "Annual report"]
+    assert lines[-4:] == ["1. first", "2. second", "• point", "Page footer"]
+    assert " ".join(lines).count(LOREM.strip()) == 1
+    assert page.source == "text-layer"
+    assert (page.width, page.height) == (1700, 2200)  # US letter, as python-docx begins
+
+
+def test_tables_have_cells() -> None:
+    (page,) = texts(saved(sample()))
+    table = page.blocks[3].table
+    assert table is not None
+    assert (table.rows, table.columns) == (3, 3)
+    assert [(cell.row, cell.column, cell.column_span) for cell in table.cells][:2] == [(0, 0, 2), (0, 2, 1)]
+    for cell in table.cells:
+        assert " ".join(page.lines[line].words[word].text for line, word in cell.words) == cell.text
+        x, y = zip(*cell.polygon, strict=True)
+        for line, word in cell.words:
+            for a, b in page.lines[line].words[word].polygon:
+                assert min(x) <= a <= max(x)
+                assert min(y) <= b <= max(y)
+
+
+def test_words_stand_on_the_page_and_not_on_each_other() -> None:
+    """Also on small paper, in tables higher than it, and words wider than it."""
+    document = sample()
+    section = document.sections[0]
+    section.page_width, section.page_height, section.left_margin, section.right_margin = Pt(250), Pt(180), Pt(9), Pt(9)
+    document.add_paragraph("x" * 400)
+    document.add_table(1, 2).cell(0, 1).text = LOREM
+    pages = [sheet.text for sheet in opened(saved(document), limits=Limits(max_pages=500)) if sheet.text is not None]
+    assert len(pages) > 5
+    for page in pages:
+        assert sorted(line for block in page.blocks for line in block.lines) == list(range(len(page.lines)))
+        boxes = [line.polygon for line in page.lines]
+        for box in boxes:
+            assert all(0 <= x <= page.width and 0 <= y <= page.height for x, y in box)
+        for line in page.lines:
+            assert all(before.polygon[1][0] <= after.polygon[0][0] for before, after in pairwise(line.words))
+        for i, (a, b) in enumerate((a, b) for k, a in enumerate(boxes) for b in boxes[:k]):
+            apart = a[0][1] >= b[2][1] or b[0][1] >= a[2][1] or a[0][0] >= b[2][0] or b[0][0] >= a[2][0]
+            assert apart, (i, a, b)
+    words = Counter(word for page in pages for word in page.text.split())
+    assert words["Lorem"] == 24
+    assert sum(word.count("x") for word in words if set(word) == {"x"}) > 0
+
+
+def test_pages_are_parted_where_the_document_says_so() -> None:
+    document = docx.Document()
+    document.add_paragraph("one")
+    document.add_page_break()
+    document.add_paragraph("two")
+    document.add_section(WD_SECTION.NEW_PAGE)
+    document.add_paragraph("three")
+    document.add_section(WD_SECTION.CONTINUOUS)
+    document.add_paragraph("three still")
+    assert [page.text for page in texts(saved(document))] == ["one", "two", "three\nthree still"]
+    assert [(sheet.number, sheet.count) for sheet in opened(saved(document), "2-9")] == [(2, 2), (3, 2)]
+
+
+def test_pictures_follow_the_page_they_stand_on() -> None:
+    """Ornaments and broken ones left out."""
+    document = docx.Document()
+    document.add_paragraph("before")
+    document.add_picture(png())
+    document.add_picture(png((20, 20)))
+    document.add_page_break()
+    document.add_paragraph("after")
+    data = saved(document)
+    assert [sheet.image.shape if sheet.image is not None else "text" for sheet in opened(data)] == [
+        "text",
+        (200, 300, 3),
+        "text",
+    ]
+    broken = repacked(data, lambda name, content: content[:40] if name.endswith("image1.png") else content)
+    assert all(sheet.text is not None for sheet in opened(broken))
+
+
+def test_deleted_text_and_fields_are_not_shown() -> None:
+    shown = b"<w:ins><w:r><w:t>added</w:t></w:r></w:ins><w:del><w:r><w:delText>gone</w:delText></w:r></w:del>"
+    shown += b"<w:r><w:instrText>PAGE</w:instrText></w:r><w:r><w:tab/><w:t>end</w:t><w:br/><w:t>next</w:t></w:r>"
+    document = docx.Document()
+    document.add_paragraph("kept")
+    data = repacked(saved(document), lambda _, content: content.replace(b"<w:r><w:t>kept</w:t></w:r>", shown))
+    (page,) = texts(data)
+    assert page.text == "added end\nnext"
+
+
+def test_limits_hold_for_pages() -> None:
+    document = docx.Document()
+    for _ in range(6):
+        document.add_paragraph("text")
+        document.add_page_break()
+    with pytest.raises(UnreadableDocument) as caught:
+        opened(saved(document), limits=Limits(max_pages=3))
+    assert caught.value.http_status == 413
+    assert len(opened(saved(document), "2-4", Limits(max_pages=3))) == 3
+
+
+def test_bombs_are_refused_before_they_go_off() -> None:
+    """By what they declare, and by what they turn out to be."""
+    data = saved(docx.Document())
+    large = repacked(data, lambda _, content: content, **{"word/media/image1.png": bytes(200 * 2**20)})
+    assert error(large).http_status == 413
+    xml = repacked(data, lambda _, content: content, **{"word/more.xml": b" " * (60 * 2**20)})
+    assert error(xml).http_status == 413
+    many = repacked(data, lambda _, content: content, **{f"p{i}": b"" for i in range(5000)})
+    assert error(many).http_status == 413
+    lying = bytearray(repacked(data, lambda _, content: content, **{"word/media/a.bin": bytes(30 * 2**20)}))
+    for sign, place in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        start = lying.rindex(sign)
+        lying[start + place : start + place + 4] = struct.pack("<I", 1000)
+    assert error(bytes(lying)).http_status == 422
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-16"])
+def test_entities_are_never_expanded(code: str) -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;"><!ENTITY f SYSTEM "file:///etc/passwd">]>'
+
+    def armed(name: str, content: bytes) -> bytes:
+        if name != "word/document.xml":
+            return content
+        head, _, rest = content.decode().partition("?>")
+        return f"{head.replace('UTF-8', code)}?>{bomb}{rest}".encode(code)
+
+    assert "document type" in error(repacked(saved(docx.Document()), armed)).found
+
+
+def test_what_is_no_word_document_is_named() -> None:
+    data = saved(docx.Document())
+
+    def typed(new: bytes) -> bytes:
+        old = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
+        return repacked(data, lambda _, content: content.replace(old, new))
+
+    macro = typed(b"application/vnd.ms-word.document.macroEnabled.main+xml")
+    found = {
+        "macros": macro,
+        "spreadsheet": typed(b"application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"),
+        "without a Word": repacked(data, lambda name, content: None if name.startswith("[") else content),
+        "old Office": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(1000),
+    }
+    for text, document in found.items():
+        assert error(document).http_status == 415
+        assert text in error(document).found
+    locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
+    assert "password" in error(locked).found
+    assert error(data[: len(data) // 2]).http_status == 422
+    twice = io.BytesIO(data)
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(twice, "a") as package:
+        package.writestr("word/document.xml", b"<other/>")
+    assert "two parts" in error(twice.getvalue()).found
+
+
+def plain(document: Document) -> Counter[str]:
+    """The words of paragraphs and tables."""
+    words: Counter[str] = Counter()
+    left = [*document.iter_inner_content()]
+    while left:
+        item = left.pop()
+        if isinstance(item, Table):
+            cells = {cell._tc: cell for row in item.rows for cell in row.cells}
+            left += [inner for cell in cells.values() for inner in cell.iter_inner_content()]
+        else:
+            words.update(item.text.split())
+    return words
+
+
+@pytest.mark.shared_data
+def test_real_documents_lose_no_word(shared_data: Path) -> None:
+    """One refers to a picture elsewhere, which is not fetched."""
+    files = sorted((shared_data / "docx").rglob("*.docx"))
+    assert len(files) == 30
+    missed, total = 0, 0
+    for file in files:
+        truth = plain(docx.Document(str(file)))
+        found = Counter(word for page in texts(file.read_bytes()) for word in page.text.split())
+        missed, total = missed + (truth - found).total(), total + truth.total()
+    assert missed <= 0.001 * total
