@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -243,9 +243,13 @@ class _Process:
 
     async def next(self, way: _Way) -> Sheet | None:
         try:
-            self.end.send(NEXT)
+            with suppress(OSError):  # it is gone: what its warden has said of that can still be received
+                self.end.send(NEXT)
             await way.readable(self.end, self.task.caps.page_seconds)
-            message, files, _, _ = socket.recv_fds(self.end, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+            try:
+                message, files, _, _ = self._received()
+            except ConnectionResetError:  # told before what was sent last
+                message, files, _, _ = self._received()
         except TimeoutError:
             found = f"a page that takes over {self.task.caps.page_seconds:g} s to open"
             raise too_large(self.name, found, "a simpler one") from None
@@ -260,6 +264,9 @@ class _Process:
         finally:
             for number in files:
                 os.close(number)
+
+    def _received(self) -> tuple[bytes, list[int], int, Any]:
+        return socket.recv_fds(self.end, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
 
     def _sheet(self, answer: Answer, files: list[int]) -> Sheet | None:
         if answer.died is not None:

@@ -197,10 +197,15 @@ def test_a_page_that_eats_the_memory_is_refused(decoders: Decoders) -> None:
     assert error(decoders, data.getvalue()).http_status == 413
 
 
-def test_a_document_that_fells_its_decoder_is_refused(decoders: Decoders) -> None:
+@pytest.mark.parametrize("waited", [True, False])
+def test_a_document_that_fells_its_decoder_is_refused(decoders: Decoders, *, waited: bool) -> None:
+    """Whether it is gone before its next page is asked for, or while."""
+
     async def read() -> None:
         async for _ in decoders.sheets(tiff(), "a.tif", ALL):
             os.kill(children(decoders)[0], signal.SIGSEGV)
+            if waited:
+                assert soon(lambda: not children(decoders))
 
     with pytest.raises(UnreadableDocument, match="SIGSEGV"):
         asyncio.run(read())
