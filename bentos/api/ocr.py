@@ -146,7 +146,7 @@ async def _read(request: Request, document: Document, asked: Asked, deadline: De
 
 async def _reading(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Reading:
     async with aclosing(_pages(request, document, asked, deadline)) as pages:
-        return Reading(pages=tuple([page async for page in pages]))
+        return Reading(pages=tuple([page async for page in pages]), language=asked.options.language)
 
 
 async def _pages(request: Request, document: Document, asked: Asked, deadline: Deadline) -> AsyncGenerator[Page, None]:
@@ -187,7 +187,8 @@ async def _events(
             yield PageEvent(page=page)
     content = None
     if asked.output != "json":
-        content = _content(await _rendered(Reading(pages=tuple(found)), document, asked))
+        reading = Reading(pages=tuple(found), language=asked.options.language)
+        content = _content(await _rendered(reading, document, asked))
     yield DoneEvent(pages=len(found), content=content)
 
 

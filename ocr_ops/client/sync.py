@@ -90,7 +90,7 @@ class Client:
                 return content
             found.append(told)
             progress(len(found), told.count)
-        return Reading(pages=tuple(one.page for one in found))
+        return Reading(pages=tuple(one.page for one in found), language=options.language)
 
     def stream(
         self, source: Source, options: ReadOptions = _DEFAULT, *, timeout: float | None = None

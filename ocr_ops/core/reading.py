@@ -90,6 +90,8 @@ class Reading(Value):
     """The answer of `POST /v1/ocr`, and with `path` one line of `ocr-ops read --format json`."""
 
     pages: tuple[Page, ...]
+    language: str | None = Field(default=None, exclude_if=lambda tag: tag is None)
+    """BCP 47 tag, where the reader was told one."""
 
     @property
     def text(self) -> str:

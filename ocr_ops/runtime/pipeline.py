@@ -166,7 +166,8 @@ class Reader:
 
     def read(self, data: bytes, name: str, options: ReadOptions = AS_A_RULE, limits: Limits = LIMITS) -> Reading:
         """Reads a document from its bytes; `UnreadableDocument` as `documents.sheets`."""
-        return Reading(pages=tuple(self.read_sheet(sheet, options) for sheet in sheets(data, name, options, limits)))
+        pages = tuple(self.read_sheet(sheet, options) for sheet in sheets(data, name, options, limits))
+        return Reading(pages=pages, language=options.language)
 
 
 @dataclass(frozen=True, slots=True)
