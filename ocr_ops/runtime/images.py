@@ -6,9 +6,9 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
-from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.options import ReadOptions, page_spans
 from ocr_ops.runtime.sheet import Limits, Sheet, guard, too_large, wanted
 
 _MAGIC = {
@@ -22,7 +22,7 @@ _MAGIC = {
     b"GIF87a": "GIF",
     b"GIF89a": "GIF",
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 0x0106
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,16 +44,16 @@ def image_format(data: bytes) -> str | None:
 def image_sheets(data: bytes, form: str, name: str, options: ReadOptions, limits: Limits) -> Iterator[Sheet]:
     """The pages of an image of the format `form`. Of a film, the first picture."""
     with guard(name, lambda: Image.open(io.BytesIO(data), formats=[form])) as image:
-        count = 1
-        while form == "TIFF" and guard(name, partial(_has_frame, image, count)):
+        count, spans = 1, page_spans(options.pages) if options.pages is not None else ((1, limits.max_pages + 1),)
+        last = max(last for _, last in spans)  # what nobody wants is not looked for
+        while form == "TIFF" and count < last and guard(name, partial(_has_frame, image, count)):
             count += 1
-            if count > limits.max_pages and options.pages is None:
-                raise too_large(name, f"over {limits.max_pages} pages", f"at most {limits.max_pages}")
         numbers = wanted(name, options.pages, count, limits)
         for number in numbers:
             guard(name, partial(image.seek, number - 1))
-            if image.width * image.height > limits.max_pixels:
-                found = f"page {number} of {image.width} x {image.height} pixels"
+            width, height = guard(name, partial(_square, image))
+            if width * height > limits.max_pixels:
+                found = f"page {number} of {width} x {height} pixels"
                 raise too_large(name, found, f"at most {limits.max_pixels:,} pixels")
             yield Sheet(number, len(numbers), guard(name, partial(_rgb, image)))
 
@@ -66,27 +66,52 @@ def _has_frame(image: Image.Image, index: int) -> bool:
     return True
 
 
+def _square(image: Image.Image) -> tuple[int, int]:
+    """The size of the frame when its pixels are made square: those of a coarse fax are twice as high as wide."""
+    width, height = image.size
+    across, down = map(float, image.info.get("dpi", (1, 1)) if image.format == "TIFF" else (1, 1))
+    most = max(across, down)
+    if min(across, down) > 50 and 1.3 < most / min(across, down) < 4:
+        return round(width * most / across), round(height * most / down)
+    return width, height
+
+
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     """The current frame as uint8 (H, W, 3): upright, on white, at 8 bits a channel."""
     image.load()
     frame: Image.Image = image
     if frame.mode.startswith("I;16") or frame.mode in ("I", "F"):
-        frame = _eight_bits(frame, image.mode)
+        frame = _eight_bits(image)
+    elif frame.mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
+        # Pillow takes all for Adobe's, which count backwards. Of others nobody knows: paper is light.
+        frame = max(frame, ImageChops.invert(frame), key=_lightness)
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
+    size = _square(image)
+    if size != image.size:
+        frame = frame.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     way = turn(image)
     if way is not None:
         frame = frame.transpose(way)
     return np.array(frame.convert("RGB"))
 
 
-def _eight_bits(frame: Image.Image, mode: str) -> Image.Image:
-    """16-bit greys by their full range; wider values, whose range nobody declares, by their own."""
-    values = np.nan_to_num(np.asarray(frame, np.float32), posinf=0, neginf=0)
-    low, high = (0.0, 65535.0) if mode.startswith("I;16") else (float(values.min()), float(values.max()))
-    scaled = (values - low) * (255 / max(high - low, 1e-6))
-    return Image.fromarray(np.clip(np.round(scaled), 0, 255).astype(np.uint8))
+def _lightness(frame: Image.Image) -> float:
+    return ImageStat.Stat(frame.convert("L").resize((64, 64))).mean[0]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit greys by the range of 10, 12 or 16 bits that they use; wider values by their own."""
+    values = np.nan_to_num(np.asarray(image, np.float32), posinf=0, neginf=0)
+    low, high = float(values.min()), float(values.max())
+    sixteen = image.mode.startswith("I;16")
+    if sixteen:
+        low, high = 0.0, next(most for most in (1023.0, 4095.0, 65535.0) if high <= most)
+    scaled = np.clip((values - low) * (255 / max(high - low, 1e-6)), 0, 255)
+    if sixteen and getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0:
+        scaled = 255 - scaled  # white is zero, which Pillow heeds up to 8 bits
+    return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
 def turn(image: Image.Image) -> Image.Transpose | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageChops
 
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
@@ -73,6 +73,51 @@ def test_every_mode_becomes_eight_bit_rgb(mode: str) -> None:
     page = only(save(image, "TIFF" if mode in ("CMYK", "F", "I") else "PNG"))
     assert page[:, 0].max() <= 5
     assert page[:, -1].min() >= 250
+
+
+def grey_tiff(values: NDArray[np.uint16], white: int, *, white_is_zero: bool) -> bytes:
+    """An uncompressed TIFF of 16 bits, written by hand: Pillow would not write some."""
+    height, width = values.shape
+    fields = ((256, width), (257, height), (258, 16), (259, 1), (262, 0 if white_is_zero else 1), (273, 8), (277, 1))
+    fields += ((278, height), (279, values.nbytes))
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in fields)
+    pixels = (white - values if white_is_zero else values).astype("<u2").tobytes()
+    return b"II*\0" + struct.pack("<I", 8 + len(pixels)) + pixels + struct.pack("<H", len(fields)) + entries + bytes(4)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_grey_levels_of_any_depth_keep_their_range(bits: int, *, white_is_zero: bool) -> None:
+    """Scanners write 10 and 12 bits into 16, where white would be nearly black."""
+    values = np.zeros((8, 8), np.uint16)
+    values[:, 4:] = 2**bits - 1
+    page = only(grey_tiff(values, 2**bits - 1, white_is_zero=white_is_zero))
+    assert page[:, 0].max() <= 5
+    assert page[:, -1].min() >= 250
+
+
+@pytest.mark.parametrize("backwards", [True, False])
+@pytest.mark.parametrize("adobe", [True, False])
+def test_inks_count_from_paper(*, backwards: bool, adobe: bool) -> None:
+    """Adobe's CMYK counts backwards, that of others either way: paper is light."""
+    page = Image.new("RGB", (64, 64), "white")
+    page.paste((0, 0, 0), (8, 8, 24, 24))
+    inks = page.convert("CMYK")
+    data = save(inks if backwards else ImageChops.invert(inks), "JPEG", quality=95)
+    if not adobe:
+        start = data.index(b"\xff\xee")
+        data = data[:start] + data[start + 2 + int.from_bytes(data[start + 2 : start + 4]) :]
+    found = only(data)
+    if backwards or not adobe:
+        assert found[40, 40].min() > 240
+        assert found[16, 16].max() < 20
+
+
+def test_a_fax_has_square_pixels() -> None:
+    """Those sent coarsely are twice as high as wide."""
+    data = save(picture(200, 50).convert("1"), "TIFF", compression="group4", dpi=(204, 98))
+    assert only(data).shape == (104, 200, 3)
+    assert status(data, Limits(max_pixels=15_000)) == 413
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
