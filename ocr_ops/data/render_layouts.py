@@ -123,7 +123,7 @@ def _columns(sheet: Sheet) -> None:
         _paragraphs(sheet, x, x + each, top + sheet.size * rng.uniform(0, 1), sheet.height - sheet.size * 2)
 
 
-def _table(sheet: Sheet, y: float, rows: int) -> float:
+def table(sheet: Sheet, y: float, rows: int) -> float:
     rng, width, size = sheet.rng, sheet.width, sheet.size
     count = int(rng.integers(2, 7))
     edges = np.sort(np.concatenate(((0.05, 0.95), rng.uniform(0.12, 0.9, count - 1)))) * width
@@ -132,22 +132,25 @@ def _table(sheet: Sheet, y: float, rows: int) -> float:
     makers = (text.number, text.price, _article, text.code, text.date)
     kinds = [makers[int(rng.integers(len(makers)))] for _ in range(count)]
     top = y
+    cells: dict[tuple[int, int], int] = {}
+    sheet.tables.append(cells)
     for row in range(rows):
         if ruled or row < 2:
             sheet.rule(y, 0.05, 0.95)
-        for left, right, kind in zip(edges, edges[1:], kinds, strict=False):
+        for column, (left, right, kind) in enumerate(zip(edges, edges[1:], kinds, strict=False)):
             words = text.words(rng, 1, 2) if row == 0 else kind(rng)
             room = int((right - left - size) / (size * 0.55))
             if room >= 2 and rng.random() < 0.92:
                 end = kind is text.number or kind is text.price
-                sheet.write(
+                if sheet.write(
                     right - size * 0.6 if end else left + size * 0.6,
                     y + (pitch - size) / 2,
                     words[:room].strip() or "0",
                     1.0,
                     "right" if end else "left",
                     bold=row == 0,
-                )
+                ):
+                    cells[row, column] = len(sheet.segments) - 1
         y += pitch
         if y > sheet.height - 2 * size:
             break
@@ -169,7 +172,7 @@ def _invoice(sheet: Sheet) -> None:
         end = label + sheet.write(label, y, text.receipt(rng)[:14]) + SPLIT_GAP * 1.3 * size
         sheet.write(max(end, width * 0.76), y, text.code(rng) if rng.random() < 0.5 else text.date(rng))
         y += size * rng.uniform(1.25, 1.6)
-    y = _table(sheet, y + size, int(rng.integers(3, 16)))
+    y = table(sheet, y + size, int(rng.integers(3, 16)))
     while y < sheet.height - 3 * size:
         if rng.random() < 0.6:
             sheet.write(width * 0.6, y, text.receipt(rng)[:16])
@@ -179,13 +182,13 @@ def _invoice(sheet: Sheet) -> None:
         y += size * rng.uniform(1.3, 2.2)
 
 
-def _ledger(sheet: Sheet) -> None:
+def ledger(sheet: Sheet) -> None:
     """A heading and tables to the foot of the page."""
     rng, size = sheet.rng, sheet.size
     y = size * 2.0
     while y < sheet.height - 6 * size:
         sheet.write(sheet.width * 0.06, y, sheet.prose(2, 6)[:50], rng.uniform(1.0, 1.8), bold=True)
-        y = _table(sheet, y + size * rng.uniform(2, 3.5), int(rng.integers(3, 40))) + size
+        y = table(sheet, y + size * rng.uniform(2, 3.5), int(rng.integers(3, 40))) + size
         if rng.random() < 0.4:
             sheet.write(sheet.width * 0.06, y, sheet.prose(3, 9)[:70])
             y += 2 * size
@@ -256,7 +259,10 @@ def decorate(sheet: Sheet) -> None:
             cv2.ellipse(sheet.ink, centre, (width // 3, height // 2), 0, 0, 360, tone, int(rng.integers(-1, 4)) or 1)
 
 
-LAYOUTS: tuple[tuple[Callable[[Sheet], None], float], ...] = (
-    (receipt, 0.48), (_invoice, 0.12), (_letter, 0.08), (_columns, 0.08), (_form, 0.12), (_ledger, 0.05),
+Layouts = tuple[tuple[Callable[[Sheet], None], float], ...]
+"""With their shares."""
+
+LAYOUTS: Layouts = (
+    (receipt, 0.48), (_invoice, 0.12), (_letter, 0.08), (_columns, 0.08), (_form, 0.12), (ledger, 0.05),
     (_textless, 0.07),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ocr_ops.core.record import digest_bytes
 from ocr_ops.data import render_augment as augment
 from ocr_ops.data.render_fonts import Split, choose, load_fonts
-from ocr_ops.data.render_layouts import LAYOUTS, decorate, receipt
+from ocr_ops.data.render_layouts import LAYOUTS, Layouts, decorate, receipt
 from ocr_ops.data.render_lines import BACKGROUND_SHARE
 from ocr_ops.data.render_material import Corpus, on_background
 from ocr_ops.data.render_sheet import Segment, Sheet
@@ -25,6 +25,9 @@ class RenderedPage:
 
     image: Gray
     segments: tuple[Segment, ...]
+    """In the order in which people read them."""
+    tables: tuple[dict[tuple[int, int], int], ...] = ()
+    """Of each table which segment stands in which row and column."""
 
 
 class PageRenderer:
@@ -42,16 +45,18 @@ class PageRenderer:
         *,
         corpus: Corpus | None = None,
         backgrounds: tuple[Gray, ...] = (),
+        layouts: Layouts = LAYOUTS,
     ) -> None:
         self.corpus = corpus
         self.backgrounds = backgrounds
+        self.layouts = layouts
         self.fonts = load_fonts(charset, split)
         self.crops = tuple(crop_ink(crop) for crop in crops if crop.shape[1] > 0.6 * crop.shape[0])
         self.paste_share = paste_share
 
     def page(self, rng: Rng, side: int = 800) -> RenderedPage:
         """One page of about `side` px a side, its text 8 to 30 px high with headings up to 64."""
-        layout = LAYOUTS[int(rng.choice(len(LAYOUTS), p=[share for _, share in LAYOUTS]))][0]
+        layout = self.layouts[int(rng.choice(len(self.layouts), p=[share for _, share in self.layouts]))][0]
         slip = layout is receipt
         font = choose(rng, self.fonts, 0.6 if slip else 0.15)
         family = next(group for group in self.fonts if font in group)
@@ -75,7 +80,7 @@ class PageRenderer:
         image = _on_paper(rng, ink)
         if self.backgrounds and rng.random() < BACKGROUND_SHARE:
             image = on_background(rng, image, self.backgrounds)
-        return RenderedPage(image, tuple(sheet.segments))
+        return RenderedPage(image, tuple(sheet.segments), tuple(sheet.tables))
 
 
 def crop_ink(crop: Gray) -> Gray:

@@ -46,6 +46,9 @@ class Sheet:
     paste_share: float
     corpus: Corpus | None = None
     segments: list[Segment] = field(default_factory=list)
+    """In the order in which people read them."""
+    tables: list[dict[tuple[int, int], int]] = field(default_factory=list)
+    """Of each table which segment stands in which row and column."""
 
     @property
     def width(self) -> int:
@@ -81,6 +84,22 @@ class Sheet:
         elif any(char in "gjpqyQ,;()[]{}$@|/ç" for char in words):
             lower = round(height * 0.92) - ink.shape[0]
         return self._stamp((x, y + lower), ink, align, words, least=round(height * 0.4))
+
+    def fill(self, x: float, y: float, width: float) -> None:
+        """Writes running text as wide as that, as printers set it: from edge to edge."""
+        words = self.prose(8, 14).split()
+        drawn = [self.font.draw(fitting(word, self.font), self.size, self.spacing) for word in words]
+        space = 0.28 * self.size
+        reach = np.cumsum([ink.shape[1] + space for ink in drawn]) - space
+        count = max(int(np.searchsorted(reach, width, side="right")), 1)
+        while count < len(words) and reach[count] - width < 0.5 * drawn[count].shape[1]:
+            count += 1
+        ink = self.font.draw(fitting(" ".join(words[:count]), self.font), self.size, self.spacing)
+        size = round(width), int(ink.shape[0])
+        if ink.shape[1] and ink.any():
+            ink = np.asarray(cv2.resize(ink, size, interpolation=cv2.INTER_AREA), np.uint8)
+        lower = round(self.size * 0.92) - ink.shape[0]
+        self._stamp((x, y + lower), ink, "left", " ".join(words[:count]), least=round(self.size * 0.4))
 
     def _paste(self, place: tuple[float, float], height: float, align: Align) -> int:
         """A real crop's ink instead of a font's."""

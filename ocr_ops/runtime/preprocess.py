@@ -21,15 +21,15 @@ Affine = NDArray[np.float64]
 
 AS_IT_IS: Affine = np.eye(2, 3)
 
-SMALL = 1000
+SMALL = 800
 """Pixels of a page's longer side below which it is enlarged."""
-SKEWED = 0.7
+SKEWED = 1.5
 """Degrees below which a page counts as level: boxes follow their text that far and farther."""
 MOST_SKEW = 15.0
 """Degrees that a page may be crooked."""
 LOOKED_AT = 700
 """Pixels of the longer side at which a page's skew is looked for."""
-INK_POINTS = 20_000
+INK_POINTS = 4_000
 """Of a page's ink that are looked at."""
 SPECK = 40
 """Grey levels by which a speck differs from every pixel around it: no stroke does."""

@@ -1,6 +1,7 @@
 """Tables: rows of cells that stand under each other, with or without rules."""
 
 import re
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,7 +18,9 @@ CONTINUED = 2
 """Rows of one cell, within a column, that a table may have between two others."""
 FAR = 3.0
 """Heights of white between two rows that end a table."""
-CROSSING = 0.25
+STEADY = 1.7
+"""How many times as far apart as the others two rows are that end a table."""
+CROSSING = 0.15
 """Share of a table's rows that may have a cell across several columns."""
 FILLED = 0.5
 """Least share of the places that hold a cell."""
@@ -96,51 +99,51 @@ def aligned(rows: Sequence[Row]) -> list[Aligned]:
     found = []
     first = 0
     while first < len(rows):
-        end, columns = _reach(rows, first)
-        table = _table(rows, first, end, columns) if columns else None
+        end = _reach(rows, first)
+        table = _table(rows, first, end, _columns(rows[first:end])) if end - first > 1 else None
         if table:
             found.append(table)
         first = end if table else first + 1
     return found
 
 
-def _reach(rows: Sequence[Row], first: int) -> tuple[int, list[tuple[float, float]]]:
-    """How far a table could go that begins at `first`: the row after its last one, and its columns."""
+def _reach(rows: Sequence[Row], first: int) -> int:
+    """How far a table could go that begins at `first`: the row after its last one with two cells or more."""
     if len(rows[first].runs) < 2:
-        return first + 1, []
-    columns = [(run.left, run.right) for run in rows[first].runs]
-    end = first + 1
-    crossing = alone = 0
+        return first + 1
+    end, alone = first + 1, 0
+    pitches: list[float] = []
     for place in range(first + 1, len(rows)):
         row, above = rows[place], rows[place - 1]
-        gap = GAP * row.height
-        if row.top - above.bottom > FAR * row.height:
+        pitch = (row.top + row.bottom - above.top - above.bottom) / 2
+        usual = median(pitches) if len(pitches) > 1 else FAR * row.height
+        if row.top - above.bottom > FAR * row.height or pitch > STEADY * max(usual, row.height):
             break
-        if len(row.runs) == 1:
-            alone += 1
-            inside = sum(left - gap < row.runs[0].right and row.runs[0].left < right + gap for left, right in columns)
-            if alone > CONTINUED or inside != 1:
-                break
-            continue
-        joined = _union([*columns, *((run.left, run.right) for run in row.runs)], gap)
-        if len(joined) < len(columns):
-            crossing += 1
-            if crossing > max(CROSSING * (place - first), 1) or len(joined) < 2:
-                break
-        else:
-            columns = joined
-        alone, end = 0, place + 1
-    return end, columns
+        alone = alone + 1 if len(row.runs) == 1 else 0
+        if alone > CONTINUED:
+            break
+        insort(pitches, pitch)
+        if not alone:
+            end = place + 1
+    return end
 
 
-def _union(spans: Sequence[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
-    """Spans that overlap, or nearly so, as one."""
+def _columns(rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Where the columns of a table of these rows begin and end: between them, most rows are white."""
+    many = [row for row in rows if len(row.runs) > 1]
+    height = median([row.height for row in many])
+    edges = sorted((x, step) for row in many for run in row.runs for x, step in ((run.left, 1), (run.right, -1)))
     found: list[tuple[float, float]] = []
-    for left, right in sorted(spans):
-        if found and left < found[-1][1] + gap:
-            found[-1] = found[-1][0], max(found[-1][1], right)
-        else:
-            found.append((left, right))
+    covered, most = 0, int(CROSSING * len(many))
+    for x, step in edges:
+        before, covered = covered, covered + step
+        if before <= most < covered:
+            if found and x - found[-1][1] < GAP / 2 * height:
+                found[-1] = found[-1][0], x
+            else:
+                found.append((x, x))
+        elif covered <= most < before:
+            found[-1] = found[-1][0], x
     return found
 
 
@@ -158,14 +161,14 @@ def _table(rows: Sequence[Row], first: int, end: int, columns: list[tuple[float,
     number = -1
     for index in range(first, end):
         row = rows[index]
-        spans = [_columns(run, edges) for run in row.runs]
+        spans = [_taken(run, edges) for run in row.runs]
         goes_on = index > first and row.top - rows[index - 1].bottom < TIGHT * row.height and len(row.runs) == 1
         number += not goes_on
         places.append(tuple(Place(number, a, b - a + 1) for a, b in spans))
     return Aligned(first, end, edges, tuple(places))
 
 
-def _columns(run: Run, edges: Sequence[float]) -> tuple[int, int]:
+def _taken(run: Run, edges: Sequence[float]) -> tuple[int, int]:
     """The first and the last column that a run takes: those it fills by more than a little, or its middle's."""
     last = len(edges) - 2
     middle = (run.left + run.right) / 2

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ocr_ops.bench.degrade import DEGRADATIONS
+from ocr_ops.bench.degrade import DEGRADATIONS, PAGE_DPI
 from ocr_ops.bench.items import Image, page_image
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.release import Release
@@ -18,13 +18,13 @@ from ocr_ops.data.pages import PageSet, read_pages
 from ocr_ops.runtime.pipeline import Reader
 
 WORTH = {
-    "orientation": ("orientation",),
-    "contrast": ("contrast",),
-    "deskew": ("rotation",),
-    "denoise": ("grain", "specks"),
-    "upscale": ("resolution", "blur"),
+    "orientation": (("orientation", (0, 180)),),
+    "contrast": (("contrast", (1, 0.2, 0.05)),),
+    "deskew": (("rotation", (0, 2, 5, 10)),),
+    "denoise": (("specks", (0, 0.002, 0.01, 0.05)), ("grain", (20, 40))),
+    "upscale": (("resolution", (PAGE_DPI, 100, 75)), ("blur", (1, 2))),
 }
-"""Each step with what it is there to mend."""
+"""Each step with what it is there to mend, and how badly."""
 AS_A_RULE = ReadOptions()
 
 
@@ -36,12 +36,13 @@ def rows(reader: Reader, pages: PageSet, steps: Sequence[str]) -> Iterator[tuple
     images = [page_image(pages, page) for page in pages.pages]
     for step in steps:
         off, on = (AS_A_RULE.model_copy(update={step: wanted}) for wanted in (False, True))
-        for degradation in (each for each in DEGRADATIONS if each.name in WORTH[step]):
-            for strength in degradation.strengths:
+        for name, strengths in WORTH[step]:
+            [degradation] = [each for each in DEGRADATIONS if each.name == name]
+            for strength in strengths:
                 worse = [degradation.apply(image, strength) for image in images]
                 without, cheap = _read(reader, pages, worse, off)
                 with_it, dear = _read(reader, pages, worse, on)
-                yield step, degradation.name, strength, without, with_it, dear / cheap
+                yield step, name, strength, without, with_it, dear / cheap
 
 
 def _read(reader: Reader, pages: PageSet, images: Sequence[Image], options: ReadOptions) -> tuple[float, float]:
