@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ocr_ops.cli import main
 from ocr_ops.client import AsyncClient, Client, Document, PageRead, ReadOptions
 from ocr_ops.core.errors import Refused, UnreadableDocument
 from ocr_ops.core.release import Release
@@ -108,3 +109,21 @@ def test_many_calls_may_be_under_way(server: Server) -> None:
             return [reading.text for reading in readings]
 
     assert asyncio.run(asked()) == ["\f".join(TEXTS)] * 16
+
+
+def test_the_command_line_reads_by_the_service(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As it reads here, but elsewhere: in order, each output, the bad one on stderr."""
+    for name in ("a.tif", "c.tif"):
+        (tmp_path / name).write_bytes(FILM)
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7 nothing")
+    with pytest.raises(SystemExit) as ended:
+        main(["read", str(tmp_path), "--url", server.url, "--pages", "1,3", "--no-progress"])
+    out, err = capfd.readouterr()
+    assert ended.value.code == 4
+    assert out == "abc cab\n\fba\n" * 2
+    assert err.startswith(f"ocr-ops: {tmp_path / 'b.pdf'}: ")
+    assert err.count("\n") == 1
+    main(["read", str(tmp_path / "a.tif"), "--url", server.url, "-o", "pdf", "--out", str(tmp_path / "made" / "a.pdf")])
+    assert (tmp_path / "made" / "a.pdf").read_bytes().startswith(b"%PDF")

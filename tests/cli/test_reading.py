@@ -1,0 +1,141 @@
+"""`ocr-ops read`: every output, to stdout or to files, however many documents, and whatever is wrong with some."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import pypdfium2
+import pytest
+
+from ocr_ops.cli import main
+from ocr_ops.core.reading import Reading
+from ocr_ops.core.release import Release
+from tests.client.scripted import Said, events, problem, scripted
+from tests.tiny import draw
+
+Run = Callable[..., tuple[int, str, str]]
+TEXTS = {"a.png": ("abc cab", "cc"), "b.png": ("ba",), "sub/c.png": ("c a", "b")}
+
+
+@pytest.fixture
+def run(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_release: Release
+) -> Run:
+    """Runs `ocr-ops read` in a folder of three pages, with the tiny release as champion: exit code, stdout, stderr."""
+    monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_release.path, tmp_path / "home" / "champion")
+    for name, lines in TEXTS.items():
+        path = tmp_path / "scans" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), draw(lines))
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["read", *map(str, arguments)])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_documents_come_in_order_however_many_are_read_at_once(run: Run, jobs: int) -> None:
+    """A folder, as lines of JSON and as text; a bad one is a line on stderr, and the code at the end."""
+    Path("scans/ab.pdf").write_bytes(b"%PDF-1.7 nothing")
+    code, out, err = run("scans", "--jobs", jobs, "--format", "json", "--no-progress")
+    assert code == 4
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [one["path"] for one in found] == ["scans/a.png", "scans/b.png", "scans/sub/c.png"]
+    for one, lines in zip(found, TEXTS.values(), strict=True):
+        assert [line["text"] for line in one["pages"][0]["lines"]] == list(lines)
+    assert err.startswith("ocr-ops: scans/ab.pdf: ")
+    assert err.count("\n") == 1
+    code, out, err = run("scans/b.png", "scans/a.png", "-j", jobs)
+    assert (code, out.split(), err) == (0, ["ba", "abc", "cab", "cc"], "")
+
+
+def test_files_are_written_whole_and_told(run: Run) -> None:
+    """Mirroring the folders, one a document; stdout has their paths."""
+    code, out, err = run("scans", "--output", "pdf", "--out", "made")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["made/a.pdf", "made/b.pdf", "made/sub/c.pdf"]
+    assert sorted(path for path in Path("made").rglob("*") if path.is_file()) == sorted(map(Path, out.splitlines()))
+    with pypdfium2.PdfDocument("made/sub/c.pdf") as pdf:
+        assert pdf[0].get_textpage().get_text_range().split() == ["c", "a", "b"]
+    code, out, _ = run("scans/b.png", "--output", "json", "--out", "made/b.json")
+    assert (code, out) == (0, "made/b.json\n")
+    assert Reading.model_validate_json(Path("made/b.json").read_bytes()).text == "ba"
+
+
+@pytest.mark.parametrize("output", ["hocr", "alto", "tsv", "markdown"])
+def test_one_document_may_be_printed_in_any_output(run: Run, output: str) -> None:
+    """Several may not, where they could not be told apart."""
+    code, out, _ = run("scans/b.png", "--output", output)
+    assert code == 0
+    assert "ba" in out
+    code, out, err = run("scans/b.png", "scans/a.png", "--output", output)
+    assert (code, out) == (2, "")
+    assert "--out FOLDER" in err
+
+
+def test_options_are_those_of_a_reading(run: Run, tmp_path: Path) -> None:
+    """Pages of a document; what is no option's value is told before anything is read."""
+    first, second = draw(["abc"]), draw(["cc"])
+    cv2.imwritemulti(str(tmp_path / "film.tif"), [first, second])
+    assert run("film.tif", "--pages", "2", "--no-orientation", "--deskew") == (0, "cc\n", "")
+    code, _, err = run("film.tif", "--pages", "two")
+    assert (code, err) == (2, "ocr-ops: --pages: 'two'; expected such as 1-3,8; see `ocr-ops read --help`\n")
+    code, _, err = run("film.tif", "--language", "ja")
+    assert code == 4
+    assert "ja" in err
+
+
+def test_stdin_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `-`."""
+    with Path("scans/b.png").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert run("-") == (0, "ba\n", "")
+
+
+def test_a_bar_shows_where_it_is(run: Run) -> None:
+    """On stderr: documents of several, pages of one."""
+    _, out, err = run("scans", "--progress")
+    assert "0/3" in err
+    assert "document" in err
+    assert "0/3" not in out
+    assert "page" in run("scans/b.png", "--progress")[2]
+
+
+def test_a_service_is_asked_instead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the key, the options and the output; what it refuses is told of the document it is about."""
+    monkeypatch.setenv("OCR_OPS_API_KEY", "secret")
+    content = {"media_type": "text/markdown", "encoding": "utf-8", "data": "from afar\n"}
+    done = events({"event": "done", "pages": 0, "content": content})
+    with scripted(done, problem(415, "unreadable-document"), done) as server:
+        code, out, err = run("scans", "--url", server.url, "-o", "markdown", "--out", "made", "--upscale", "-j", 1)
+        assert code == 4
+        assert out.splitlines() == ["made/a.md", "made/sub/c.md"]
+        assert Path("made/a.md").read_text(encoding="utf-8") == "from afar\n"
+        assert err.startswith("ocr-ops: scans/b.png: ")
+        assert {asked.headers["Authorization"] for asked in server.asked} == {"Bearer secret"}
+        assert all(b'name="upscale"\r\n\r\ntrue' in asked.body for asked in server.asked)
+
+
+def test_what_is_wrong_with_all_documents_ends_at_once(run: Run) -> None:
+    """No key, no service, no URL: one line, and no further request."""
+    with scripted(problem(401, "unauthorized")) as server:
+        code, _, err = run("scans", "--url", server.url, "-j", 1)
+        assert (code, err.count("\n")) == (4, 1)
+        assert len(server.asked) <= 2
+    with scripted(Said()) as server:
+        pass
+    code, _, err = run("scans", "--url", server.url, "--timeout", "0.5")
+    assert (code, err.count("\n")) == (5, 1)
+    assert run("scans", "--url", "nowhere")[0] == 2
