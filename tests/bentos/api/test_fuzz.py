@@ -73,6 +73,7 @@ def test_hundreds_of_inputs_harm_nothing(server: Server, unharmed: Callable[[int
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_thousands_of_inputs_harm_nothing(server: Server, unharmed: Callable[[int], None], tmp_path: Path) -> None:
-    assert fuzz(server, 1500, tmp_path) >= 5000
+    assert fuzz(server, 400, tmp_path) >= 5000
     unharmed(200)
