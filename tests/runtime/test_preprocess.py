@@ -35,7 +35,7 @@ def test_a_page_with_nothing_to_mend_stays_as_it_is() -> None:
 @pytest.mark.parametrize("name", STEPS)
 def test_steps_are_done_only_when_asked_for(name: str) -> None:
     """What each step would mend stays where its option is off."""
-    poor = rotated(np.ascontiguousarray(written()[:900, :900]), 6)
+    poor = rotated(np.ascontiguousarray(written()[:650, :650]), 6)
     poor = np.asarray(200 + poor * 0.2, np.uint8)
     if name == "sharpen":
         poor = blurred(poor, 4)
