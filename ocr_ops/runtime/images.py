@@ -51,7 +51,7 @@ def image_sheets(data: bytes, form: str, name: str, options: ReadOptions, limits
         numbers = wanted(name, options.pages, count, limits)
         for number in numbers:
             guard(name, partial(image.seek, number - 1))
-            width, height = guard(name, partial(_square, image))
+            width, height = guard(name, partial(square, image))
             if width * height > limits.max_pixels:
                 found = f"page {number} of {width} x {height} pixels"
                 raise too_large(name, found, f"at most {limits.max_pixels:,} pixels")
@@ -66,7 +66,7 @@ def _has_frame(image: Image.Image, index: int) -> bool:
     return True
 
 
-def _square(image: Image.Image) -> tuple[int, int]:
+def square(image: Image.Image) -> tuple[int, int]:
     """The size of the frame when its pixels are made square: those of a coarse fax are twice as high as wide."""
     width, height = image.size
     across, down = map(float, image.info.get("dpi", (1, 1)) if image.format == "TIFF" else (1, 1))
@@ -88,7 +88,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
-    size = _square(image)
+    size = square(image)
     if size != image.size:
         frame = frame.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     way = turn(image)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.documents import LIMITS, sheets
-from ocr_ops.runtime.images import image_format, turn
+from ocr_ops.runtime.images import image_format, square, turn
 from ocr_ops.runtime.sheet import guard
 
 Placement = tuple[int, int, int, int, int, int]
@@ -62,7 +62,8 @@ def pictures(data: bytes, name: str, options: ReadOptions) -> Iterator[Picture]:
         if stored is not None:
             yield _picture(*stored, (image.width, image.height), turn(image), dpi)
             return
-        upright = dpi[::-1] if _PLACED[turn(image)][0] == 0 else dpi
+        even = (max(dpi), max(dpi)) if square(image) != image.size else dpi
+        upright = even[::-1] if _PLACED[turn(image)][0] == 0 else even
     for sheet in sheets(data, name, options, LIMITS):
         if sheet.image is not None:
             height, width = sheet.image.shape[:2]
