@@ -9,7 +9,7 @@ Needs httpx, and nothing of what serving needs.
 """
 
 from ocr_ops.client.aio import AsyncClient
-from ocr_ops.client.answers import Content, Outcome, PageRead
+from ocr_ops.client.answers import Content, Job, Outcome, PageRead
 from ocr_ops.client.documents import Document, Source
 from ocr_ops.client.retry import Retry
 from ocr_ops.client.sync import Client
@@ -21,6 +21,7 @@ __all__ = [
     "Client",
     "Content",
     "Document",
+    "Job",
     "Outcome",
     "OutputFormat",
     "PageRead",

@@ -1,6 +1,7 @@
 """AsyncClient: the same in asyncio, so that one program has many calls under way."""
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing
@@ -10,11 +11,11 @@ from typing import Any, Literal, Self, overload
 import httpx
 
 from ocr_ops.client import answers, flows
-from ocr_ops.client.answers import Content, Outcome, PageRead
+from ocr_ops.client.answers import Content, Job, Outcome, PageRead
 from ocr_ops.client.documents import Source, document, documents
 from ocr_ops.client.flows import Call, Emit, Flow, Line, Send, Service, Sleep
 from ocr_ops.client.retry import Retry
-from ocr_ops.client.settings import TIMEOUT, Settings
+from ocr_ops.client.settings import TIMEOUT, WAIT, Settings
 from ocr_ops.client.sync import Progress
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.reading import Reading
@@ -122,6 +123,47 @@ class AsyncClient:
                         progress(len(found), len(all_of))
         return [found[index] for index in range(len(all_of))]
 
+    async def submit(
+        self,
+        source: Source,
+        options: ReadOptions = _DEFAULT,
+        output: OutputFormat = "json",
+        *,
+        webhook: str | None = None,
+    ) -> Job:
+        """Has a document read in the background. `webhook` is a URL to be told when it is over."""
+        fields = flows.form(options, output) | ({} if webhook is None else {"webhook": webhook})
+        return await self._job(Call("POST", "/v1/jobs", (document(source),), fields))
+
+    async def job(self, job: Job | str) -> Job:
+        """A job as it is now, by its id."""
+        return await self._job(Call("GET", flows.path_of(job)))
+
+    async def jobs(self) -> list[Job]:
+        """Your jobs, the newest first."""
+        return answers.jobs(await self._response(Call("GET", "/v1/jobs"), None))
+
+    async def wait(
+        self, job: Job | str, *, progress: Progress | None = None, timeout: float = WAIT
+    ) -> Reading | Content:
+        """What a job comes to, once it is over: in the output it was submitted for. `progress` is told its pages."""
+        call = Call("GET", flows.path_of(job))
+        async with aclosing(self._run(flows.watched, call, timeout, flows.LOOK_SECONDS)) as run:
+            async for last in run:
+                if progress is not None:
+                    progress(last.done, last.total)
+                if last.over:
+                    flows.over(last)
+        return await self.result(job)
+
+    async def result(self, job: Job | str) -> Reading | Content:
+        """The result of a job that is done."""
+        return answers.result(await self._response(Call("GET", flows.path_of(job) + "/result"), None))
+
+    async def cancel(self, job: Job | str) -> Job:
+        """Ends a job, if it is not over; and has the service forget it, its document and its result."""
+        return await self._job(Call("DELETE", flows.path_of(job)))
+
     async def models(self) -> dict[str, Any]:
         """The models that run: task, name, digest, precision, languages."""
         return answers.of_json(await self._response(Call("GET", "/v1/models"), None))
@@ -135,6 +177,10 @@ class AsyncClient:
         request = self._settings.service(self._http, None).request(Call("GET", "/readyz"))
         return flows.is_ready(self._settings.url, await self._sent(Send(request)))
 
+    async def _job(self, call: Call) -> Job:
+        response = await self._response(call, None)
+        return answers.job(response.url, answers.of_json(response))
+
     async def _response(self, call: Call, timeout: float | None) -> httpx.Response:
         async with aclosing(self._run(flows.answer, call, timeout)) as run:
             response = await anext(run)
@@ -142,10 +188,10 @@ class AsyncClient:
         return response
 
     async def _run(
-        self, flow: Callable[[Service, Call], Flow], call: Call, timeout: float | None
+        self, flow: Callable[[Service, Call], Flow], call: Call, timeout: float | None, each: float = math.inf
     ) -> AsyncGenerator[Any, None]:
         """What the flow emits, as it carries its steps out."""
-        steps = flow(self._settings.service(self._http, timeout), call)
+        steps = flow(self._settings.service(self._http, timeout, each), call)
         response: httpx.Response | httpx.TransportError | None = None
         lines: AsyncIterator[str] | None = None
         became: Any = None

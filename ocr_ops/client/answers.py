@@ -40,6 +40,59 @@ class Outcome:
     error: OcrOpsError | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A document that is read in the background, as it was when the service was asked."""
+
+    id: str
+    state: str
+    """waiting, running, done, failed or cancelled."""
+    name: str
+    """Of the document."""
+    done: int
+    """Pages read so far."""
+    total: int | None
+    """Pages to read, once the service knows."""
+    error: OcrOpsError | None = None
+    """Why it failed."""
+    webhook_secret: str | None = None
+    """What its webhook is signed with; told when it is submitted."""
+
+    @property
+    def over(self) -> bool:
+        return self.state in ("done", "failed", "cancelled")
+
+
+def job(url: httpx.URL, told: Mapping[str, Any]) -> Job:
+    try:
+        problem = told.get("problem")
+        pages = told["pages"]
+        return Job(
+            id=str(told["id"]),
+            state=str(told["state"]),
+            name=str(told["name"]),
+            done=int(pages["done"]),
+            total=pages.get("total"),
+            error=None if problem is None else error_of(problem, int(problem.get("status", 500))),
+            webhook_secret=told.get("webhook_secret"),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise foreign(url, "no job") from None
+
+
+def jobs(answer: httpx.Response) -> list[Job]:
+    found = of_json(answer).get("jobs")
+    if not isinstance(found, list):
+        raise foreign(answer.url, "no jobs")
+    return [job(answer.url, told) for told in found]
+
+
+def result(answer: httpx.Response) -> Reading | Content:
+    """A job's result, of the kind its media type says."""
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    return answered(answer, "json" if kind == "application/json" else "pdf" if kind == "application/pdf" else "text")
+
+
 def of_json(answer: httpx.Response) -> dict[str, Any]:
     try:
         found = answer.json()

@@ -3,21 +3,25 @@
 A flow is a generator of steps. It is sent what became of the last one, and emits what its caller is to get.
 """
 
+import math
 import random
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 from ocr_ops.client import answers
+from ocr_ops.client.answers import Job
 from ocr_ops.client.documents import Document
 from ocr_ops.client.problems import AGAIN, error_of, error_of_answer, error_of_transport, retry_after
 from ocr_ops.client.retry import Retry
-from ocr_ops.core.errors import OcrOpsError, OutsideSystem
+from ocr_ops.core.errors import OcrOpsError, OutsideSystem, Refused, TooLate
 from ocr_ops.core.options import OutputFormat, ReadOptions
 
 REMAINING = "X-OCR-Ops-Remaining-Ms"
@@ -26,6 +30,10 @@ IDEMPOTENCY = "Idempotency-Key"
 NDJSON = "application/x-ndjson"
 CONNECT_SECONDS = 10.0
 FILES_AT_ONCE = 32
+LOOK_SECONDS = 30.0
+"""What it may take to ask after a job."""
+_FIRST_LOOK, _LAST_LOOK = 0.2, 2.0
+"""Seconds between two looks at a job: the first, and the most."""
 BYTES_AT_ONCE = 60 * 2**20
 """Of one batch: what a service takes in one request."""
 
@@ -73,12 +81,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where calls go, how often they are tried, and by when they must be done, on the monotonic clock."""
+    """Where calls go, how often they are tried, by when they must be done, on the monotonic clock, and how many
+    seconds one attempt may take.
+    """
 
     url: str
     builder: httpx.Client | httpx.AsyncClient
     retry: Retry
     until: float
+    each: float = math.inf
 
     def request(self, call: Call) -> httpx.Request:
         remaining = max(self.until - time.monotonic(), 0.001)
@@ -91,7 +102,7 @@ class Service:
             headers=headers,
             data=dict(call.fields),
             files=[("file", (one.name, one.data, "application/octet-stream")) for one in call.documents] or None,
-            timeout=httpx.Timeout(remaining, connect=min(CONNECT_SECONDS, remaining)),
+            timeout=httpx.Timeout(min(remaining, self.each), connect=min(remaining, CONNECT_SECONDS)),
         )
 
     def pause(self, failed: int, fault: "Fault") -> Sleep:
@@ -134,13 +145,35 @@ def is_ready(url: str, outcome: httpx.Response | httpx.TransportError) -> bool:
 
 def answer(service: Service, call: Call) -> Flow:
     """Emits the response of success."""
-    for failed in count(1):
-        outcome = yield Send(service.request(call))
-        fault = _fault(service, outcome)
-        if fault is None:
-            yield Emit(outcome)
+    yield Emit((yield from _response(service, call)))
+
+
+def watched(service: Service, call: Call) -> Flow:
+    """Emits the `Job` each time it was asked for, at longer and longer intervals, until it is over."""
+    seconds = _FIRST_LOOK
+    while True:
+        response = yield from _response(service, call)
+        job = answers.job(response.url, answers.of_json(response))
+        yield Emit(job)
+        if job.over:
             return
-        yield service.pause(failed, fault)
+        if time.monotonic() + seconds >= service.until:
+            raise TooLate(f"job {job.id}", f"still {job.state}", "its end", "wait for longer, or ask again later")
+        yield Sleep(seconds)
+        seconds = min(1.5 * seconds, _LAST_LOOK)
+
+
+def path_of(job: Job | str) -> str:
+    """Of a job, by its id."""
+    return f"/v1/jobs/{quote(job if isinstance(job, str) else job.id, safe='')}"
+
+
+def over(job: Job) -> None:
+    """Raises why a job that is over has no result."""
+    if job.error is not None:
+        raise job.error
+    if job.state == "cancelled":
+        raise Refused(f"job {job.id}", "cancelled", "one that is done", "submit it again", HTTPStatus.CONFLICT)
 
 
 def pages(service: Service, call: Call) -> Flow:
@@ -201,6 +234,18 @@ def batches(documents: Sequence[Document]) -> list[range]:
     return [*parts, range(start, len(documents))] if documents else []
 
 
+def _response(service: Service, call: Call) -> Generator[Step, Any, httpx.Response]:
+    """The response of success."""
+    for failed in count(1):
+        outcome = yield Send(service.request(call))
+        fault = _fault(service, outcome)
+        if fault is None:
+            break
+        yield service.pause(failed, fault)
+    response: httpx.Response = outcome
+    return response
+
+
 def _event(service: Service, response: httpx.Response) -> Generator[Step, Any, tuple[dict[str, Any], Fault | None]]:
     """The next event of a stream, or how it failed."""
     line = yield Line()
@@ -225,5 +270,7 @@ def _fault(service: Service, outcome: httpx.Response | httpx.TransportError) -> 
         return Fault(error_of_transport(service.url, outcome), again=broken)
     if outcome.is_success:
         return None
-    again = outcome.status_code in AGAIN
-    return Fault(error_of_answer(outcome), again=again, told=retry_after(outcome.headers))
+    told = retry_after(outcome.headers)
+    # A conflict that passes by itself says when.
+    again = outcome.status_code in AGAIN and (outcome.status_code != HTTPStatus.CONFLICT or told is not None)
+    return Fault(error_of_answer(outcome), again=again, told=told)

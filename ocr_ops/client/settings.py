@@ -1,5 +1,6 @@
 """What a client is told once: where the service is, with which key, and how patiently."""
 
+import math
 import os
 import ssl
 import time
@@ -17,6 +18,9 @@ from ocr_ops.core.errors import UsageError
 KEY = "OCR_OPS_API_KEY"
 TIMEOUT = 300.0
 """Seconds that a call may take, all attempts together."""
+
+WAIT = 3600.0
+"""Seconds that a job is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class Settings:
         named = {"User-Agent": f"ocr-ops/{__version__}"}
         return named if self.key is None else {**named, "Authorization": f"Bearer {self.key}"}
 
-    def service(self, builder: httpx.Client | httpx.AsyncClient, timeout: float | None) -> Service:
-        """For one call, which begins now."""
-        return Service(self.url, builder, self.retry, time.monotonic() + (timeout or self.timeout))
+    def service(
+        self, builder: httpx.Client | httpx.AsyncClient, timeout: float | None, each: float = math.inf
+    ) -> Service:
+        """For one call, which begins now, and of which an attempt may take `each` seconds."""
+        return Service(self.url, builder, self.retry, time.monotonic() + (timeout or self.timeout), each)

@@ -1,5 +1,6 @@
 """Client: a service called in turn. May be shared by threads."""
 
+import math
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -9,11 +10,11 @@ from typing import Any, Literal, Self, overload
 import httpx
 
 from ocr_ops.client import answers, flows
-from ocr_ops.client.answers import Content, Outcome, PageRead
+from ocr_ops.client.answers import Content, Job, Outcome, PageRead
 from ocr_ops.client.documents import Source, document, documents
 from ocr_ops.client.flows import Call, Emit, Flow, Line, Send, Service, Sleep
 from ocr_ops.client.retry import Retry
-from ocr_ops.client.settings import TIMEOUT, Settings
+from ocr_ops.client.settings import TIMEOUT, WAIT, Settings
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.reading import Reading
 
@@ -120,6 +121,43 @@ class Client:
                     progress(len(found), len(all_of))
         return [found[index] for index in range(len(all_of))]
 
+    def submit(
+        self,
+        source: Source,
+        options: ReadOptions = _DEFAULT,
+        output: OutputFormat = "json",
+        *,
+        webhook: str | None = None,
+    ) -> Job:
+        """Has a document read in the background. `webhook` is a URL to be told when it is over."""
+        fields = flows.form(options, output) | ({} if webhook is None else {"webhook": webhook})
+        return self._job(Call("POST", "/v1/jobs", (document(source),), fields))
+
+    def job(self, job: Job | str) -> Job:
+        """A job as it is now, by its id."""
+        return self._job(Call("GET", flows.path_of(job)))
+
+    def jobs(self) -> list[Job]:
+        """Your jobs, the newest first."""
+        return answers.jobs(self._response(Call("GET", "/v1/jobs"), None))
+
+    def wait(self, job: Job | str, *, progress: Progress | None = None, timeout: float = WAIT) -> Reading | Content:
+        """What a job comes to, once it is over: in the output it was submitted for. `progress` is told its pages."""
+        for last in self._run(flows.watched, Call("GET", flows.path_of(job)), timeout, flows.LOOK_SECONDS):
+            if progress is not None:
+                progress(last.done, last.total)
+            if last.over:
+                flows.over(last)
+        return self.result(job)
+
+    def result(self, job: Job | str) -> Reading | Content:
+        """The result of a job that is done."""
+        return answers.result(self._response(Call("GET", flows.path_of(job) + "/result"), None))
+
+    def cancel(self, job: Job | str) -> Job:
+        """Ends a job, if it is not over; and has the service forget it, its document and its result."""
+        return self._job(Call("DELETE", flows.path_of(job)))
+
     def models(self) -> dict[str, Any]:
         """The models that run: task, name, digest, precision, languages."""
         return answers.of_json(self._response(Call("GET", "/v1/models"), None))
@@ -133,14 +171,20 @@ class Client:
         request = self._settings.service(self._http, None).request(Call("GET", "/readyz"))
         return flows.is_ready(self._settings.url, self._sent(Send(request)))
 
+    def _job(self, call: Call) -> Job:
+        response = self._response(call, None)
+        return answers.job(response.url, answers.of_json(response))
+
     def _response(self, call: Call, timeout: float | None) -> httpx.Response:
         (response,) = self._run(flows.answer, call, timeout)
         assert isinstance(response, httpx.Response)  # noqa: S101  the only thing that flow emits
         return response
 
-    def _run(self, flow: Callable[[Service, Call], Flow], call: Call, timeout: float | None) -> Iterator[Any]:
+    def _run(
+        self, flow: Callable[[Service, Call], Flow], call: Call, timeout: float | None, each: float = math.inf
+    ) -> Iterator[Any]:
         """What the flow emits, as it carries its steps out."""
-        steps = flow(self._settings.service(self._http, timeout), call)
+        steps = flow(self._settings.service(self._http, timeout, each), call)
         response: httpx.Response | httpx.TransportError | None = None
         lines: Iterator[str] = iter(())
         became: Any = None

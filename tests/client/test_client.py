@@ -1,6 +1,7 @@
 """What a client does when a service is slow, full, gone, or not one: each failure is the right error, or no failure."""
 
 import asyncio
+import json
 import subprocess
 import sys
 import time
@@ -58,7 +59,7 @@ def page_events() -> list[dict[str, Any]]:
         problem(503, "overloaded", Retry_After="0"),
         problem(429, "rate-limited", Retry_After="0"),
         problem(503, "model-away"),
-        problem(409, "in-progress"),
+        problem(409, "in-progress", Retry_After="0"),
         Said(502, b"<html>bad gateway</html>", {"Content-Type": "text/html"}),
         Said(504, b""),
         Said(body=b"", drop=True),
@@ -84,6 +85,7 @@ def test_what_may_pass_is_tried_again_with_the_same_key(ask: Callable[..., Any],
         (problem(422, "invalid-option"), errors.Refused, "what was expected"),
         (problem(401, "unauthorized"), errors.NotAllowed, "service"),
         (problem(403, "forbidden"), errors.NotAllowed, "service"),
+        (problem(409, "job-not-done"), errors.Refused, "what was found"),
         (problem(500, "failed"), errors.ServiceFailed, "5b0c"),
         (Said(404, b"not here", {"Content-Type": "text/plain"}), errors.Refused, "404 Not Found"),
         (Said(302, b"", {"Location": "http://elsewhere/"}), errors.Refused, "302"),
@@ -211,6 +213,50 @@ def test_of_a_batch_only_what_may_yet_succeed_is_sent_again(ask: Callable[..., A
             "2.png",
             "3.png",
         ]
+
+
+def job(state: str, done: int = 0, **more: Any) -> Said:
+    told = {"id": "a/b", "state": state, "name": "x", "pages": {"done": done, "total": 3}, "created": "now", **more}
+    return Said(body=json.dumps(told).encode(), headers={"Content-Type": "application/json"})
+
+
+def test_a_job_is_waited_for(ask: Callable[..., Any]) -> None:
+    """As long as it takes, through lost connections, with its pages told; then its result is fetched."""
+    seen: list[tuple[int, int | None]] = []
+    pdf = Said(body=b"%PDF", headers={"Content-Type": "application/pdf"})
+    with scripted(job("waiting"), job("running", 1), Said(drop=True, body=b""), job("done", 3), pdf) as server:
+        assert ask(server, "wait", "a/b", progress=lambda done, total: seen.append((done, total))) == b"%PDF"
+        assert seen == [(0, 3), (1, 3), (3, 3)]
+        assert [asked.path for asked in server.asked] == ["/v1/jobs/a%2Fb"] * 4 + ["/v1/jobs/a%2Fb/result"]
+
+
+def test_a_job_that_comes_to_nothing_is_an_error(ask: Callable[..., Any]) -> None:
+    """Its own, when it failed; and when it is cancelled, or takes too long."""
+    found = {"type": "urn:ocr-ops:problem:unreadable-document", "status": 415, "detail": "an unknown type"}
+    for said, kind in (
+        (job("failed", problem=found), errors.UnreadableDocument),
+        (job("cancelled"), errors.Refused),
+        (job("running"), errors.TooLate),
+    ):
+        with scripted(said) as server, pytest.raises(kind):
+            ask(server, "wait", "a/b", timeout=1.0)
+
+
+def test_a_job_is_submitted_looked_at_and_cancelled(ask: Callable[..., Any]) -> None:
+    """With a webhook; the key stays the same when it is submitted again."""
+    with scripted(problem(503, "overloaded", Retry_After="0"), job("waiting", webhook_secret="whsec_x")) as server:
+        submitted = ask(server, "submit", READ, webhook="https://example.org/told")
+        assert (submitted.id, submitted.state, submitted.webhook_secret) == ("a/b", "waiting", "whsec_x")
+        assert not submitted.over
+        assert len({asked.headers["Idempotency-Key"] for asked in server.asked}) == 1
+        assert b"https://example.org/told" in server.asked[1].body
+    with scripted(job("cancelled")) as server:
+        assert ask(server, "cancel", submitted).over
+        assert ask(server, "job", "a/b").state == "cancelled"
+        assert [asked.method for asked in server.asked] == ["DELETE", "GET"]
+    listed = Said(body=b'{"jobs": [' + job("done").body + b"]}")
+    with scripted(listed) as server:
+        assert [one.state for one in ask(server, "jobs")] == ["done"]
 
 
 def test_batches_are_as_large_as_a_service_takes() -> None:
