@@ -42,7 +42,7 @@ class Here:
         for sheet in sheets(data, document.path, options):
             pages.append(self.reader.read_sheet(sheet, options))
             progress(len(pages), sheet.count)
-        reading = Reading(pages=tuple(pages))
+        reading = Reading(pages=tuple(pages), language=options.language)
         return render(reading, output, name=document.below.name, document=data, options=options).data
 
 

@@ -9,12 +9,12 @@ Needs httpx, and nothing of what serving needs.
 """
 
 from ocr_ops.client.aio import AsyncClient
-from ocr_ops.client.answers import Content, Job, Outcome, PageRead
+from ocr_ops.client.answers import Content, Job, Outcome
 from ocr_ops.client.documents import Document, Source
 from ocr_ops.client.retry import Retry
 from ocr_ops.client.sync import Client
 from ocr_ops.core.options import OutputFormat, ReadOptions
-from ocr_ops.core.reading import Reading
+from ocr_ops.core.reading import Page, Reading
 
 __all__ = [
     "AsyncClient",
@@ -24,7 +24,7 @@ __all__ = [
     "Job",
     "Outcome",
     "OutputFormat",
-    "PageRead",
+    "Page",
     "ReadOptions",
     "Reading",
     "Retry",

@@ -20,17 +20,6 @@ Content = str | bytes
 
 
 @dataclass(frozen=True, slots=True)
-class PageRead:
-    """A page, as soon as it and all before it are read."""
-
-    number: int
-    """From 1, among the pages that were asked for."""
-    count: int | None
-    """How many were asked for, where the service knows."""
-    page: Page
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one document of several: a reading, content in another output, or an error."""
 
@@ -121,12 +110,11 @@ def reading(url: httpx.URL, data: bytes) -> Reading:
         raise foreign(url, _first(error)) from None
 
 
-def page_read(url: httpx.URL, event: Mapping[str, Any]) -> PageRead:
+def page(url: httpx.URL, event: Mapping[str, Any]) -> Page:
     try:
-        page = Page.model_validate(event.get("page"))
+        return Page.model_validate(event.get("page"))
     except ValidationError as error:
         raise foreign(url, _first(error)) from None
-    return PageRead(page.number, page.of, page)
 
 
 def answered(answer: httpx.Response, output: OutputFormat) -> Reading | Content:

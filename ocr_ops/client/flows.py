@@ -177,7 +177,7 @@ def over(job: Job) -> None:
 
 
 def pages(service: Service, call: Call) -> Flow:
-    """Emits a `PageRead` for each page, each once, however often the stream breaks; and content, where it comes."""
+    """Emits each `Page` as it is read, each once, however often the stream breaks; and content, where it comes."""
     seen = 0
     for failed in count(1):
         response = yield Send(service.request(call), stream=True)
@@ -187,7 +187,7 @@ def pages(service: Service, call: Call) -> Flow:
             if fault is not None:
                 break
             if event["event"] == "page":
-                page = answers.page_read(response.url, event)
+                page = answers.page(response.url, event)
                 if page.number > seen:
                     seen = page.number
                     yield Emit(page)

@@ -10,13 +10,13 @@ from typing import Any, Literal, Self, overload
 import httpx
 
 from ocr_ops.client import answers, flows
-from ocr_ops.client.answers import Content, Job, Outcome, PageRead
+from ocr_ops.client.answers import Content, Job, Outcome
 from ocr_ops.client.documents import Source, document, documents
 from ocr_ops.client.flows import Call, Emit, Flow, Line, Send, Service, Sleep
 from ocr_ops.client.retry import Retry
 from ocr_ops.client.settings import TIMEOUT, WAIT, Settings
 from ocr_ops.core.options import OutputFormat, ReadOptions
-from ocr_ops.core.reading import Reading
+from ocr_ops.core.reading import Page, Reading
 
 Progress = Callable[[int, int | None], None]
 """Called with how many are done, and of how many, where that is known."""
@@ -84,18 +84,18 @@ class Client:
         call = Call("POST", "/v1/ocr", (document(source),), flows.form(options, output))
         if progress is None:
             return answers.answered(self._response(call, timeout), output)
-        found: list[PageRead] = []
+        found: list[Page] = []
         for told in self._run(flows.pages, flows.streamed(call), timeout):
-            if not isinstance(told, PageRead):
+            if not isinstance(told, Page):
                 content: Content = told
                 return content
             found.append(told)
-            progress(len(found), told.count)
-        return Reading(pages=tuple(one.page for one in found), language=options.language)
+            progress(len(found), told.of)
+        return Reading(pages=tuple(found), language=options.language)
 
     def stream(
         self, source: Source, options: ReadOptions = _DEFAULT, *, timeout: float | None = None
-    ) -> Iterator[PageRead]:
+    ) -> Iterator[Page]:
         """The pages of a document, each as soon as it is read. Leave the loop, and the service stops reading."""
         call = Call("POST", "/v1/ocr", (document(source),), flows.form(options, "json"))
         yield from self._run(flows.pages, flows.streamed(call), timeout)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ocr_ops.cli import main
-from ocr_ops.client import AsyncClient, Client, Document, PageRead, ReadOptions
+from ocr_ops.client import AsyncClient, Client, Document, ReadOptions
 from ocr_ops.core.errors import Refused, UnreadableDocument
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
@@ -42,11 +42,11 @@ def test_a_document_is_read_as_in_this_process(client: Client, served: tuple[Wor
     """Whole, with progress, and a page at a time."""
     expected = Reader(served[1], threads=1).read(FILM, "film.tif")
     assert expected.text == "\f".join(TEXTS)
-    seen: list[int] = []
+    seen: list[tuple[int, int | None]] = []
     assert client.read(FILM) == expected
-    assert client.read(FILM, progress=lambda done, _: seen.append(done)) == expected
-    assert seen == [1, 2, 3]
-    assert tuple(read.page for read in client.stream(FILM)) == expected.pages
+    assert client.read(FILM, progress=lambda *told: seen.append(told)) == expected
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert tuple(client.stream(FILM)) == expected.pages
 
 
 def test_options_and_outputs_reach_the_service(client: Client) -> None:
@@ -64,8 +64,8 @@ def test_options_and_outputs_reach_the_service(client: Client) -> None:
 
 def test_a_loop_may_be_left(client: Client) -> None:
     """After the first page."""
-    for read in client.stream(FILM):
-        assert isinstance(read, PageRead)
+    for page in client.stream(FILM):
+        assert page.text == TEXTS[0]
         break
     assert client.ready()
 

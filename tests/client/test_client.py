@@ -50,7 +50,7 @@ def ask(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 @pytest.fixture
 def page_events() -> list[dict[str, Any]]:
-    return [{"event": "page", "page": {**PAGE, "number": number}} for number in (1, 2, 3)]
+    return [{"event": "page", "page": {**PAGE, "number": number, "of": 3}} for number in (2, 5, 6)]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,8 @@ def test_a_stream_that_breaks_goes_on_where_it_was(ask: Callable[..., Any], page
     with scripted(*script) as server:
         reading = ask(server, "read", READ, progress=lambda done, count: seen.append((done, count)))
         assert len(reading.pages) == 3
-        assert seen == [(1, None), (2, None), (3, None)]
+        assert seen == [(1, 3), (2, 3), (3, 3)]
+        assert [page.number for page in reading.pages] == [2, 5, 6]
         assert len(server.asked) == 4
         assert all("application/x-ndjson" in asked.headers["Accept"] for asked in server.asked)
 
@@ -177,7 +178,9 @@ def test_a_problem_in_a_stream_is_an_error(ask: Callable[..., Any], page_events:
         ask(server, "read", READ, progress=lambda *_: None)
 
 
-@pytest.mark.parametrize("line", [b"no json\n", b"[]\n", b'{"event": "page", "page": {}}\n', b'{"event": 3}\n'])
+@pytest.mark.parametrize(
+    "line", [b"no json\n", b"[]\n", b'{"event": "page", "page": {}}\n', b'{"event": "page"}\n', b'{"event": 3}\n']
+)
 def test_a_stream_of_nonsense_is_an_error(ask: Callable[..., Any], line: bytes) -> None:
     """And not tried again."""
     with scripted(Said(body=line)) as server:
