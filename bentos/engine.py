@@ -103,15 +103,23 @@ class Engine:
         self.last_ready = time.monotonic()
 
     async def pages(
-        self, data: bytes, name: str, options: ReadOptions, deadline: Deadline
+        self,
+        data: bytes,
+        name: str,
+        options: ReadOptions,
+        deadline: Deadline,
+        *,
+        limits: Limits | None = None,
     ) -> AsyncGenerator[Page, None]:
         """Reads a document, page after page in their order; closing it early cancels what is still to do.
 
         `UnreadableDocument` as `documents.sheets`, also after some pages; `TooLate`; `ModelAway`. A few pages are
         worked on at once, and no more: a long document does not push the others aside, nor fill the memory.
+
+        `limits` stand in for the engine's.
         """
         ahead: deque[asyncio.Task[Page | None]] = deque()
-        async with aclosing(self.decoders.sheets(data, name, options, self.limits)) as sheets:
+        async with aclosing(self.decoders.sheets(data, name, options, limits or self.limits)) as sheets:
             document = _Document(sheets, options, deadline)
             try:
                 while True:

@@ -8,13 +8,17 @@ import bentoml
 from starlette.requests import Request
 
 from bentos.admission import Admission
+from bentos.answers import Answers
 from bentos.audit import Auditor
-from bentos.auth import Access, default_host, require_access
+from bentos.auth import Access, Caller, default_host, require_access
+from bentos.cache import cache_from_environment
 from bentos.champion import open_champion, serving, setting, switch
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
 from bentos.hop import hop_to
+from bentos.jobs.desk import Desk
+from bentos.jobs.runner import Runner
 from bentos.lifecycle import DRAIN, check_group, drain
 from bentos.limits import Meter
 from bentos.recognition import Recognition
@@ -29,6 +33,8 @@ MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
 """Documents of each gateway worker. Those beyond are turned away before they are received."""
 DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
+JOBS_AT_ONCE = setting("OCR_OPS_JOBS_AT_ONCE", 1, least=0)
+"""Jobs that each gateway worker reads at a time, behind the documents somebody waits for; 0: others do them."""
 DRAIN_SECONDS = setting(DRAIN, 0, least=0)
 ORIENT = switch("OCR_OPS_ORIENTATION")
 """Whether pages that lie on their sides or upside-down are read as well as upright ones, for more of the CPU."""
@@ -62,13 +68,28 @@ class Gateway:
         release = open_champion()
         models = {"detection": hop_to(self.detection), "recognition": hop_to(self.recognition)}
         self.engine = Engine(release, SETTINGS, models, orient=ORIENT)
+        self.store = Store.from_environment()
+        self.answers = Answers(self.engine, cache_from_environment(self.store))
         self.admission = Admission(MAX_IN_FLIGHT)
         self.document_seconds = DOCUMENT_SECONDS
         self.access = Access.from_environment()
-        self.meter = Meter.from_environment(Store.from_environment())
+        self.meter = Meter.from_environment(self.store)
         self.auditor = Auditor(AuditLog(Workspace.current().audit)) if switch("OCR_OPS_AUDIT") else None
-        drain(lambda: self.admission.inside > 0, self.admission.close, DRAIN_SECONDS)
+        self.desk = Desk.from_environment(self.store)
+        self.runner = Runner(
+            self.engine,
+            self.desk,
+            at_once=JOBS_AT_ONCE,
+            busy=lambda: self.admission.inside > 0,
+            allowance=lambda ask: self.meter.allowance(Caller(ask.caller, frozenset(), ask.limits)),
+        )
+        self.runner.start()
+        drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
         telemetry.release_loaded(release)
+
+    def _close(self) -> None:
+        self.admission.close()
+        self.runner.stop()
 
     @bentoml.on_deployment
     @staticmethod

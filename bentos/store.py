@@ -26,8 +26,6 @@ PREFIX = "OCR_OPS_REDIS_PREFIX"
 TIMEOUT_MS = "OCR_OPS_REDIS_TIMEOUT_MS"
 
 CONNECTIONS = 32
-PROBE_SECONDS = 2.0
-"""What a probe may take, to connect and to write: nobody waits for it."""
 _FIRST, _LONGEST, _CALM = 0.5, 5.0, 30.0
 """Seconds to the first probe, between later ones at most, and until a past failure is forgotten."""
 _REASONS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str], ...] = (
@@ -52,14 +50,15 @@ class Store:
 
     def __init__(self, url: str, *, ca: Path | None = None, prefix: str = "ocr-ops", seconds: float = 0.25) -> None:
         options = _options(url, ca)
-        # Neither redis-py's own tries again nor its time-outs: a caller that waits has the slower answer.
-        options |= {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": None, "socket_timeout": None}
+        # No tries again of redis-py's own: a caller that waits has the slower answer.
+        options |= {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": seconds, "socket_timeout": seconds}
         pool = BlockingConnectionPool(max_connections=CONNECTIONS, timeout=seconds, **options)
         self.name = _name(url)
         self.prefix = prefix
         self.seconds = seconds
         self._redis: Any = Redis.from_pool(pool)
         self._scripts: dict[str, AsyncScript] = {}
+        self._going: set[asyncio.Task[Any]] = set()
         self._reason: str | None = None
         self._probe: asyncio.Task[None] | None = None
         self._wait = _FIRST
@@ -109,6 +108,7 @@ class Store:
             self._probe.cancel()
             with suppress(asyncio.CancelledError):
                 await self._probe
+        await asyncio.gather(*self._going, return_exceptions=True)
         await self._redis.aclose(close_connection_pool=True)
 
     async def _guarded(self, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -116,14 +116,31 @@ class Store:
             raise self._away(self._reason)
         try:
             async with asyncio.timeout(self.seconds):
-                try:
-                    return await work()
-                except refusals.ConnectionError:
-                    # It was idle for long, or Redis began anew: the others in the pool are no better.
-                    await self._redis.connection_pool.disconnect(inuse_connections=False)
-                    return await work()
+                return await self._begun(work)
         except (refusals.RedisError, OSError) as error:
             raise self._away(self._opened(error)) from None
+
+    def _begun(self, work: Callable[[], Awaitable[Any]]) -> asyncio.Future[Any]:
+        """A command that runs to its end whoever stops waiting: redis-py's pool loses the connection of one that is
+        cancelled at the wrong moment. Its own time-outs bound it.
+        """
+        command = asyncio.create_task(self._sent(work))
+        self._going.add(command)
+        command.add_done_callback(self._gone)
+        return asyncio.shield(command)
+
+    async def _sent(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        try:
+            return await work()
+        except refusals.ConnectionError:
+            # It was idle for long, or Redis began anew: the others in the pool are no better.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            return await work()
+
+    def _gone(self, command: asyncio.Task[Any]) -> None:
+        self._going.discard(command)
+        if not command.cancelled():
+            command.exception()  # who waited for it has it; if nobody does any more, nobody needs it
 
     def _opened(self, error: Exception) -> str:
         """Opens the breaker, unless another call has by now; the reason."""
@@ -140,13 +157,16 @@ class Store:
 
     async def _until_back(self) -> None:
         left = time.monotonic()
+
+        async def probe() -> None:
+            # A full or read-only Redis answers a PING.
+            await self._redis.execute_command("SET", self.key("probe"), b"", "PX", 10_000)
+
         while True:
             await asyncio.sleep(self._wait)
             self._wait = min(2 * self._wait, _LONGEST)
             with suppress(refusals.RedisError, OSError):
-                async with asyncio.timeout(PROBE_SECONDS):
-                    # A full or read-only Redis answers a PING.
-                    await self._redis.execute_command("SET", self.key("probe"), b"", "PX", 10_000)
+                await self._begun(probe)
                 break
         self._returned = time.monotonic()
         self._reason = None

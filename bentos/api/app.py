@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from bentos.api import about, ocr, preview, web
+from bentos.api import about, admin, jobs, ocr, preview, web
 from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
 from bentos.api.form import FIELD, OUTPUT, OUTPUTS
 from bentos.api.journal import Journal, Requests
@@ -38,8 +38,8 @@ def _options() -> dict[str, dict[str, Any]]:
     return {**found, OUTPUT: {"type": "string", "enum": list(OUTPUTS), "description": output}}
 
 
-def _form(file: Schema) -> Schema:
-    properties = {FIELD: file, **_options()}
+def _form(file: Schema, more: Schema | None = None) -> Schema:
+    properties = {FIELD: file, **_options(), **(more or {})}
     return {"type": "object", "properties": properties, "required": [FIELD], "additionalProperties": False}
 
 
@@ -65,6 +65,14 @@ _PARAMETERS: tuple[Schema, ...] = (
         "schema": {"type": "integer", "minimum": 0, "maximum": 10**11 - 1},
     },
 )
+_WEBHOOK = {"type": "string", "format": "uri", "description": "Told, signed, when the job is over."}
+_IDEMPOTENCY: Schema = {
+    "name": jobs.IDEMPOTENCY,
+    "in": "header",
+    "description": "A name of your own for this job: sent again, it is not submitted twice.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
 _REFUSALS = (406, 408, 413, 415, 422)
 
 
@@ -118,6 +126,68 @@ OPERATIONS = (
         parameters=_PARAMETERS,
         answers={200: {"image/jpeg": None}, 204: {}},
         problems=_REFUSALS,
+    ),
+    Operation(
+        method="POST",
+        path="/v1/jobs",
+        handler=jobs.submit_job,
+        summary="Submits a document to be read in the background",
+        description="For documents larger than `POST /v1/ocr` takes, or nobody waits for. With an `Idempotency-Key`, "
+        "the same submitted again is the same job. A URL in `webhook` is told when the job is over.",
+        role="read",
+        body={"multipart/form-data": _form(_FILE, {"webhook": _WEBHOOK})},
+        parameters=(*_PARAMETERS, _IDEMPOTENCY),
+        answers={202: {"application/json": jobs.JobStatus}},
+        problems=(*_REFUSALS, 429),
+        tag="jobs",
+    ),
+    Operation(
+        "GET", "/v1/jobs", jobs.list_jobs, "Your jobs", "read", {200: {"application/json": jobs.JobList}}, tag="jobs"
+    ),
+    Operation(
+        method="GET",
+        path="/v1/jobs/{id}",
+        handler=jobs.job_status,
+        summary="How far a job is",
+        role="read",
+        parameters=_JOB,
+        answers={200: {"application/json": jobs.JobStatus}},
+        problems=(404,),
+        tag="jobs",
+    ),
+    Operation(
+        method="GET",
+        path="/v1/jobs/{id}/result",
+        handler=jobs.job_result,
+        summary="What a job read, in any output",
+        description="A job that failed is answered with the problem it failed with.",
+        role="read",
+        parameters=(*_JOB, {"name": OUTPUT, "in": "query", "schema": _options()[OUTPUT]}),
+        answers={200: {**dict.fromkeys(MEDIA_TYPES), "application/json": Reading}},
+        problems=(404, 409, 410, 413, 415, 422),
+        tag="jobs",
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/jobs/{id}",
+        handler=jobs.remove_job,
+        summary="Cancels a job, or erases one that is over",
+        description="Its document and what was read of it are erased at once.",
+        role="read",
+        parameters=_JOB,
+        answers={200: {"application/json": jobs.JobStatus}},
+        problems=(404,),
+        tag="jobs",
+    ),
+    Operation(
+        method="DELETE",
+        path="/v1/cache",
+        handler=admin.purge_cache,
+        summary="Forgets all answers",
+        description="None that is kept now is given to anybody any more, by any process of the service.",
+        role="admin",
+        answers={204: {}},
+        tag="service",
     ),
     _told("/v1/models", about.models, "The models that run", about.Models, role="read"),
     _told("/v1/about", about.about, "What the service is and takes", about.About),

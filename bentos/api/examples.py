@@ -1,5 +1,8 @@
 """Examples of what the API answers, as OpenAPI shows them. They are values of the models, so they cannot grow stale."""
 
+import datetime as dt
+
+from bentos.api.jobs import JobList, JobPages, JobStatus
 from bentos.api.ocr import Batch, BatchItem, Content, DoneEvent, PageEvent
 from bentos.api.problems import KIND, Problem
 from bentos.api.stream import ProblemEvent
@@ -38,6 +41,15 @@ PAGE = Page(
 )
 READING = Reading(pages=(PAGE,))
 
+JOB = JobStatus(
+    id="5f0c2a1d9be34c7c8c1b3a4d5e6f7a8b",
+    state="running",
+    name="report.pdf",
+    pages=JobPages(done=12, total=240),
+    created=dt.datetime(2026, 1, 31, 9, 30, tzinfo=dt.UTC),
+    expires=dt.datetime(2026, 2, 1, 9, 30, tzinfo=dt.UTC),
+)
+
 EXAMPLES: dict[type[Value], Value] = {
     Problem: PROBLEM,
     Reading: READING,
@@ -45,6 +57,8 @@ EXAMPLES: dict[type[Value], Value] = {
     DoneEvent: DoneEvent(
         pages=1, content=Content(media_type="text/plain; charset=utf-8", encoding="utf-8", data="TOTAL 12.00")
     ),
+    JobStatus: JOB,
+    JobList: JobList(jobs=(JOB,)),
     ProblemEvent: ProblemEvent(problem=PROBLEM),
     Batch: Batch(
         documents=(

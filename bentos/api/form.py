@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -42,23 +42,35 @@ class Asked:
     documents: tuple[Document, ...]
     options: ReadOptions
     output: OutputFormat
+    more: Mapping[str, str] = field(default_factory=dict)
+    """The fields beside those that every form may have."""
 
 
-async def receive(request: Request, *, limit: int, files: int = 1) -> Asked:
+async def receive(request: Request, *, limit: int, files: int = 1, more: tuple[str, ...] = ()) -> Asked:
     """Receives a form: at most `files` documents, of at most `limit` bytes together. `Refusal` says the status.
 
-    The query is checked before a byte of the body is received; where both name an option, the form wins.
+    The query is checked before a byte of the body is received; where both name an option, the form wins. `more` are
+    fields it may have beside the options.
     """
-    query = _fields(request.query_params.multi_items(), "query parameter")
-    asked_for(query, request)
+    names = (*OPTIONS, *more)
+    query = _fields(request.query_params.multi_items(), names, "query parameter")
+    asked_for({name: value for name, value in query.items() if name in OPTIONS}, request)
     items = await _items(request, limit, files)
     documents = [value for name, value in items if name == FIELD and isinstance(value, Document)]
     if not documents:
         given = any(name == FIELD for name, _ in items)
         raise _bad("text, without a file name" if given else f"no complete field `{FIELD}`", files)
-    form = _fields(((name, value) for name, value in items if not (name == FIELD and isinstance(value, Document))))
-    options, output = asked_for({**query, **form}, request)
-    return Asked(tuple(documents), options, output)
+    texts = ((name, value) for name, value in items if not (name == FIELD and isinstance(value, Document)))
+    form = {**query, **_fields(texts, names)}
+    beside = {name: form.pop(name) for name in more if name in form}
+    options, output = asked_for(form, request)
+    return Asked(tuple(documents), options, output, {name: value for name, value in beside.items() if value})
+
+
+def output_of(request: Request, otherwise: OutputFormat) -> OutputFormat:
+    """The output the query names, which may name nothing else."""
+    query = _fields(request.query_params.multi_items(), (OUTPUT,), "query parameter")
+    return asked_for({OUTPUT: query.get(OUTPUT) or otherwise}, request)[1]
 
 
 def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions, OutputFormat]:
@@ -79,12 +91,12 @@ def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions,
     raise _invalid(OUTPUT, output, f"one of {', '.join(OUTPUTS)}")
 
 
-def _fields(items: Iterable[tuple[str, Any]], what: str = "field") -> dict[str, str]:
+def _fields(items: Iterable[tuple[str, Any]], names: tuple[str, ...], what: str = "field") -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in items:
         subject = f"{what} `{name[:80]}`"
-        if name not in OPTIONS:
-            raise _unprocessable(subject, "unknown", f"{', '.join(OPTIONS)}, and a file in `{FIELD}`", "leave it out")
+        if name not in names:
+            raise _unprocessable(subject, "unknown", f"{', '.join(names)}, and a file in `{FIELD}`", "leave it out")
         if not isinstance(value, str):
             raise _unprocessable(subject, "a file", "text", "send it without a file name")
         if name in found:
@@ -104,7 +116,7 @@ async def _items(request: Request, limit: int, files: int) -> list[tuple[str, st
         raise _too_large(limit)
     bounded = Request(request.scope, _Bounded(request, limit).receive)
     parser = _Parser(
-        bounded.headers, bounded.stream(), max_files=files, max_fields=len(OPTIONS) + 1, max_part_size=_FIELD_BYTES
+        bounded.headers, bounded.stream(), max_files=files, max_fields=len(OPTIONS) + 2, max_part_size=_FIELD_BYTES
     )
     try:
         async with asyncio.timeout(RECEIVE_SECONDS):

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from bentos.api.accept import stream_of
 from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
-from bentos.api.serving import counted, deadline_of, gateway_of, unless_left
+from bentos.api.serving import counted, deadline_of, gateway_of, may_be_kept, unless_left
 from bentos.api.stream import Stream
 from bentos.deadline import Deadline, too_late
 from bentos.usage import Usage
@@ -145,15 +145,19 @@ async def _read(request: Request, document: Document, asked: Asked, deadline: De
 
 
 async def _reading(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Reading:
-    async with aclosing(_pages(request, document, asked, deadline)) as pages:
+    # Whoever waits for the whole may as well wait for another replica that reads the same.
+    async with aclosing(_pages(request, document, asked, deadline, patient=True)) as pages:
         return Reading(pages=tuple([page async for page in pages]), language=asked.options.language)
 
 
-async def _pages(request: Request, document: Document, asked: Asked, deadline: Deadline) -> AsyncGenerator[Page, None]:
+async def _pages(
+    request: Request, document: Document, asked: Asked, deadline: Deadline, *, patient: bool = False
+) -> AsyncGenerator[Page, None]:
     """The pages of a document as they are read, each within the caller's quota."""
     usage: Usage = request.state.usage
-    engine = gateway_of(request).engine
-    async with aclosing(engine.pages(document.data, document.name, asked.options, deadline)) as pages:
+    answers, cached = gateway_of(request).answers, may_be_kept(request)
+    found = answers.stream(document.data, document.name, asked.options, deadline, cached=cached, patient=patient)
+    async with aclosing(found) as pages:
         async for page in pages:
             await usage.read()
             yield page

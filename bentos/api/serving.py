@@ -9,11 +9,13 @@ from typing import Any, Protocol, TypeVar
 from starlette.requests import ClientDisconnect, Request
 
 from bentos.admission import Admission
+from bentos.answers import Answers
 from bentos.api.problems import CLIENT_LEFT, status_of
 from bentos.audit import Auditor
 from bentos.auth import Access
 from bentos.deadline import HEADER, Deadline
 from bentos.engine import Engine
+from bentos.jobs.desk import Desk
 from bentos.limits import Meter
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.runtime import telemetry
@@ -25,6 +27,8 @@ class Gateway(Protocol):
     """The service behind the API, as `bentos.gateway` has it."""
 
     engine: Engine
+    answers: Answers
+    desk: Desk
     admission: Admission
     document_seconds: int
     """What a request may take, whatever its deadline says."""
@@ -41,6 +45,12 @@ def gateway_of(request: Request) -> Gateway:
 def deadline_of(request: Request) -> Deadline:
     """By when the caller wants its answer, within what the service gives any."""
     return Deadline.from_header(request.headers.get(HEADER), gateway_of(request).document_seconds)
+
+
+def may_be_kept(request: Request) -> bool:
+    """Whether the answer may be kept, and shared with others who ask the same: unless `Cache-Control: no-store`."""
+    said = request.headers.get("cache-control", "").lower().split(",")
+    return "no-store" not in {one.strip() for one in said}
 
 
 @contextmanager

@@ -32,6 +32,15 @@ HTTP_SECONDS = "ocr_http_request_duration_seconds"
 """Histogram. Labels: route."""
 AUDIT_LOST = "ocr_audit_lost_total"
 """Counter: entries the audit log could not take."""
+CACHE_ASKED = "ocr_cache_requests_total"
+"""Counter: readings asked for. Labels: result (hit; miss: computed; wait: shared with one just being computed; bypass).
+"""
+CACHE_BYTES = "ocr_cache_bytes"
+"""Gauge: what the caches in the processes of this server hold; Redis counts its own."""
+JOBS_OVER = "ocr_jobs_total"
+"""Counter: jobs that were read to their end. Labels: state (done, failed)."""
+WEBHOOKS = "ocr_webhooks_total"
+"""Counter: deliveries tried. Labels: result (sent, failed)."""
 
 SECONDS_BUCKETS = (
     0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75,

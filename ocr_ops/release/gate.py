@@ -159,7 +159,7 @@ def warm_up(url: str, files: Iterable[Path], users: int, documents: int = WARM_U
         edge = uuid.uuid4().hex
         head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="document"\r\n\r\n'
         body = head.encode() + file.read_bytes() + f"\r\n--{edge}--\r\n".encode()
-        headers = {"Content-Type": f"multipart/form-data; boundary={edge}"}
+        headers = {"Content-Type": f"multipart/form-data; boundary={edge}", "Cache-Control": "no-store"}
         try:
             with urllib.request.urlopen(urllib.request.Request(f"{url}/v1/ocr", body, headers), timeout=120) as answer:  # noqa: S310
                 answer.read()

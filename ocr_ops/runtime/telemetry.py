@@ -112,6 +112,26 @@ def audit_lost(entries: int) -> None:
     _audit_lost().inc(entries)
 
 
+def cache_asked(result: str) -> None:
+    """A reading was asked for: hit, miss, wait or bypass."""
+    _cache_asked().labels(result).inc()
+
+
+def cache_bytes(count: int) -> None:
+    """What the cache of this process holds."""
+    _cache_bytes().set(count)
+
+
+def job_over(state: str) -> None:
+    """A job was read to its end: done or failed."""
+    _jobs_over().labels(state).inc()
+
+
+def webhook_tried(result: str) -> None:
+    """A webhook was sent, or failed."""
+    _webhooks().labels(result).inc()
+
+
 def exposition() -> tuple[bytes, str]:
     """The metrics of all processes of this server in Prometheus' text format, and its content type.
 
@@ -219,3 +239,23 @@ def _store_left() -> Counter:
 @cache
 def _audit_lost() -> Counter:
     return Counter(metrics.AUDIT_LOST, "Entries the audit log could not take.")
+
+
+@cache
+def _cache_asked() -> Counter:
+    return Counter(metrics.CACHE_ASKED, "Readings asked for, by where they came from.", ["result"])
+
+
+@cache
+def _cache_bytes() -> Gauge:
+    return Gauge(metrics.CACHE_BYTES, "Bytes of the cache in the processes.", multiprocess_mode="livesum")
+
+
+@cache
+def _jobs_over() -> Counter:
+    return Counter(metrics.JOBS_OVER, "Jobs read to their end.", ["state"])
+
+
+@cache
+def _webhooks() -> Counter:
+    return Counter(metrics.WEBHOOKS, "Webhook deliveries tried.", ["result"])

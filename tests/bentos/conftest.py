@@ -28,9 +28,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Release
 
 @pytest.fixture(scope="session")
 def server(served: tuple[Workspace, Release]) -> Iterator[Server]:
-    """`bentoml serve .` of this clone, with that champion."""
+    """`bentoml serve .` of this clone, with that champion. It reads what it is asked, also what it has just read."""
     workspace, _ = served
-    env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_MAX_IN_FLIGHT": "4"}
+    env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_MAX_IN_FLIGHT": "4", "OCR_OPS_CACHE": "off"}
     with serve(ROOT, env=env, log=workspace.home / "server.log") as running:
         yield running
 

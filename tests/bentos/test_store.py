@@ -177,6 +177,8 @@ def test_a_call_given_up_leaves_no_answer_for_the_next(redis_server: RedisServer
                 task.cancel()
             found = await asyncio.gather(*tasks, return_exceptions=True)
             assert all(one is None or isinstance(one, asyncio.CancelledError) for one in found)
+        await until(lambda: not store._going)
+        assert not store._redis.connection_pool._in_use_connections
 
     with_store(redis_server.url, work, seconds=10.0)
 

@@ -1,0 +1,250 @@
+"""Runner: takes jobs, reads them behind everybody's back, and tells who wants to know when they are over."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import TypeVar
+
+from bentos.api.problems import KIND, Refusal, problem_of
+from bentos.deadline import Deadline
+from bentos.engine import Engine
+from bentos.jobs.desk import Desk
+from bentos.jobs.job import Ask, Claim, Failure, ReadPage, State
+from bentos.jobs.webhook import BACK_OFF
+from bentos.usage import Allowance
+from ocr_ops.core.errors import OcrOpsError, OutsideSystem, StoreAway, TooLate, UnreadableDocument
+from ocr_ops.core.options import ReadOptions, page_spans
+from ocr_ops.core.reading import Page
+from ocr_ops.runtime import telemetry
+
+LEASE, HEARTBEAT = 15.0, 3.0
+"""Seconds: how long a job waits for a reader that died, and how often one that lives says so."""
+POLL = 1.0
+SWEEP = 60.0
+GIVE_WAY = 2.0
+"""Seconds that a page waits, at most, for documents that somebody waits for: jobs get on, however busy it is."""
+_AGAIN = 5.0
+"""Seconds until a job is tried again after a fault that is not its own."""
+_LAST = 99_999
+
+T = TypeVar("T")
+log = logging.getLogger("bentoml.ocr_ops")
+
+
+class Runner:
+    """Of one gateway process: reads `at_once` jobs at a time, each a page at a time when `busy` has nothing better."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        desk: Desk,
+        *,
+        at_once: int,
+        busy: Callable[[], bool],
+        allowance: Callable[[Ask], Allowance | None],
+    ) -> None:
+        """`allowance`: where the pages of what was asked are charged; None: nowhere."""
+        self.engine, self.desk, self.at_once, self.busy, self.allowance = engine, desk, at_once, busy, allowance
+        self.reader = f"{engine.release.digest} {engine.settings.digest}"
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins; call it in a running event loop."""
+        work = [*[self._done_one] * self.at_once, self._told_one]
+        self._tasks = [asyncio.create_task(self._forever(one, POLL)) for one in work]
+        self._tasks.append(asyncio.create_task(self._forever(self._swept, SWEEP)))
+
+    def stop(self) -> None:
+        """Begins to leave what is half done to the others."""
+        for task in self._tasks:
+            task.cancel()
+
+    @property
+    def going(self) -> bool:
+        """Whether it has not ended yet."""
+        return not all(task.done() for task in self._tasks)
+
+    async def close(self) -> None:
+        """Stops, and waits until it has ended."""
+        self.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _forever(self, work: Callable[[], Awaitable[bool]], pause: float) -> None:
+        while True:
+            try:
+                more = await work()
+            except StoreAway:
+                more = False
+            except Exception:
+                log.exception("the runner of jobs failed, and goes on")
+                more = False
+            if not more:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
+    async def _swept(self) -> bool:
+        await self.desk.store.sweep()
+        return False
+
+    async def _done_one(self) -> bool:
+        claim = await self.desk.store.claim(LEASE)
+        if claim is None:
+            return False
+        job = asyncio.create_task(self._do(claim))
+        beat = asyncio.create_task(self._beat(claim))
+        try:
+            await asyncio.wait((job, beat), return_when=asyncio.FIRST_COMPLETED)
+            if job.done():
+                job.result()
+        except asyncio.CancelledError:
+            with suppress(StoreAway):
+                await self.desk.store.hold(claim, 0)  # it is another's from now on
+            raise
+        finally:
+            for task in (job, beat):
+                task.cancel()
+            await asyncio.gather(job, beat, return_exceptions=True)
+        return True
+
+    async def _beat(self, claim: Claim) -> None:
+        """Returns when the job is ours no more: it was cancelled, or another has it."""
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            with suppress(StoreAway):
+                if not await self.desk.store.hold(claim, LEASE):
+                    return
+
+    async def _do(self, claim: Claim) -> None:
+        entry, counted = claim.entry, _Count(0)
+        allowance = None
+        try:
+            ask = self.desk.ask(entry)
+            allowance = self.allowance(ask)
+            # A document is read by one release: what another has begun, this one begins anew.
+            if entry.done and await self.desk.reader(entry) == self.reader:
+                counted = _Count(entry.done)
+            if not await self._read(claim, ask, counted, allowance):
+                return
+        except (UnreadableDocument, TooLate, Refusal) as error:
+            await self._finish(claim, "failed", failure_of(error))
+        except OutsideSystem as error:
+            log.warning("job %s: %s; it is tried again", entry.id, error)
+            await asyncio.sleep(_AGAIN)
+            with suppress(StoreAway):
+                await self.desk.store.hold(claim, 0)
+        else:
+            await self._finish(claim, "done", None)
+        finally:
+            if allowance is not None:
+                await allowance.settle(counted.done - counted.before)
+
+    async def _read(self, claim: Claim, ask: Ask, counted: "_Count", allowance: Allowance | None) -> bool:
+        """Reads what is left of a job. False: it is not ours any more."""
+        if counted.before and counted.before == claim.entry.total:
+            return True  # only that it is done had not been said yet
+        document = await self.desk.document(claim.entry)
+        options, limits = _rest(ask.options, counted.before), self.desk.settings.limits
+        deadline = Deadline.after(self.desk.settings.seconds)
+        async with aclosing(self.engine.pages(document, ask.name, options, deadline, limits=limits)) as pages:
+            async for page in pages:
+                if allowance is not None:
+                    await allowance.cover(counted.done - counted.before + 1)
+                if not await self._keep(claim, counted, counted.counting(page)):
+                    return False
+                await self._give_way()
+        return True
+
+    async def _keep(self, claim: Claim, counted: "_Count", page: Page) -> bool:
+        read = ReadPage(reader=self.reader, page=page)
+        sealed = await asyncio.to_thread(self.desk.sealed_page, claim.entry.id, counted.done, read)
+        return await _insisted(lambda: self.desk.store.page(claim, counted.done, sealed, counted.total))
+
+    async def _finish(self, claim: Claim, state: State, failure: Failure | None) -> None:
+        sealed = b"" if failure is None else self.desk.sealed_failure(claim.entry.id, failure)
+        expires = time.time() + self.desk.settings.kept_seconds
+        if await _insisted(lambda: self.desk.store.finish(claim, state, sealed, expires)):
+            telemetry.job_over(state)
+
+    async def _give_way(self) -> None:
+        end = time.monotonic() + GIVE_WAY
+        while self.busy() and time.monotonic() < end:  # noqa: ASYNC110  what is busy sets no event
+            await asyncio.sleep(0.05)
+
+    async def _told_one(self) -> bool:
+        claim = await self.desk.store.claim_notice(LEASE)
+        if claim is None:
+            return False
+        entry = claim.entry
+        url = None
+        with suppress(UnreadableDocument):  # the key is another by now
+            url = self.desk.ask(entry).webhook
+        told = {"type": f"job.{entry.state}", "job": entry.id, "pages": entry.done, "tries": entry.notices}
+        sent = url is not None and await self.desk.webhooks.send(url, self.desk.secret(entry.owner), entry.id, told)
+        telemetry.webhook_tried("sent" if sent else "failed")
+        if sent or entry.notices > len(BACK_OFF):
+            await self.desk.store.noticed(claim, "sent" if sent else "given-up", 0)
+        else:
+            pause = BACK_OFF[entry.notices - 1] * random.uniform(0.8, 1.2)
+            await self.desk.store.noticed(claim, "due", pause)
+        return True
+
+
+class _Count:
+    """Pages of a job, of which the first `done` were read before."""
+
+    def __init__(self, done: int) -> None:
+        self.before = self.done = done
+        self.total: int | None = None
+
+    def counting(self, page: Page) -> Page:
+        """One page more; it tells how many there are with those that were read before."""
+        self.done += 1
+        self.total = None if page.of is None else self.before + page.of
+        return page.model_copy(update={"of": self.total})
+
+
+def failure_of(error: OcrOpsError) -> Failure:
+    """An error as it is told of a job, when somebody asks."""
+    problem = problem_of(error)
+    return Failure(
+        kind=problem.type.removeprefix(KIND),
+        status=problem.status,
+        subject=error.subject,
+        found=error.found,
+        expected=error.expected,
+        remedy=error.remedy,
+    )
+
+
+def _rest(options: ReadOptions, done: int) -> ReadOptions:
+    """The options that read what is left when the first `done` of the pages wanted are read."""
+    if not done:
+        return options
+    left = []
+    for first, last in _merged(page_spans(options.pages or f"1-{_LAST}")):
+        skipped = min(done, last - first + 1)
+        done -= skipped
+        if first + skipped <= last:
+            left.append(f"{first + skipped}-{last}")
+    return options.model_copy(update={"pages": ",".join(left) or f"{_LAST}"})
+
+
+def _merged(spans: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+    """The same pages in spans that rise and do not touch."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
+
+
+async def _insisted(work: Callable[[], Awaitable[T]]) -> T:
+    """What `work` gives, once the store is there: what was read is not thrown away because it is not."""
+    while True:
+        with suppress(StoreAway):
+            return await work()
+        await asyncio.sleep(POLL)

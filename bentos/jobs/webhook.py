@@ -1,0 +1,121 @@
+"""Webhooks: telling a URL that a job is over, signed, without a word of its document, and only where that is safe.
+
+As Standard Webhooks (https://www.standardwebhooks.com) has them: their libraries verify the signature.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import logging
+import socket
+import time
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+from yarl import URL
+
+from ocr_ops.core.errors import UsageError
+from ocr_ops.core.record import canonical_json
+
+SECRET_PREFIX = "whsec_"  # noqa: S105  it says that one follows
+BACK_OFF = (5.0, 30.0, 120.0, 600.0, 1800.0)
+"""Seconds after each try that failed; after the last there is none."""
+_SECONDS = 10.0
+_LENGTH = 2000
+
+log = logging.getLogger("bentoml.ocr_ops")
+
+
+class Webhooks:
+    """Sends them. `anywhere` also over http, and to addresses that are not public."""
+
+    def __init__(self, *, anywhere: bool = False) -> None:
+        self.anywhere = anywhere
+
+    def check(self, text: str) -> str:
+        """A URL that may be called, as far as it tells by itself. `UsageError` for any other."""
+        schemes = ("https", "http") if self.anywhere else ("https",)
+        try:
+            url = URL(text)
+        except ValueError:
+            raise _refused("no URL") from None
+        if len(text) > _LENGTH or not url.host or url.scheme not in schemes:
+            raise _refused(f"a URL of {len(text)} characters, `{url.scheme[:20]}`", f"{' or '.join(schemes)}://")
+        if url.user is not None or url.password is not None:
+            raise _refused("a URL with a name or a password")
+        if not self.anywhere and _is_address(url.host) and not _public(url.host):
+            raise _refused("an address that is not public")
+        return text
+
+    async def send(self, url: str, secret: str, identity: str, told: dict[str, Any]) -> bool:
+        """Whether whoever is there took it. A redirection is not followed, an answer not read."""
+        body = canonical_json(told).encode()
+        headers = {"Content-Type": "application/json", **signed(secret, identity, int(time.time()), body)}
+        resolver = ThreadedResolver() if self.anywhere else _PublicResolver()
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(resolver=resolver),
+                    timeout=aiohttp.ClientTimeout(total=_SECONDS),
+                    trust_env=False,
+                ) as session,
+                session.post(self.check(url), data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                status = answer.status
+        except (aiohttp.ClientError, OSError, UsageError) as error:
+            log.warning("webhook of job %s: %s", identity, type(error).__name__)
+            return False
+        if not 200 <= status < 300:
+            log.warning("webhook of job %s: status %d", identity, status)
+        return 200 <= status < 300
+
+
+def signed(secret: str, identity: str, timestamp: int, body: bytes) -> dict[str, str]:
+    """The headers that prove who sent this, when, and that it was not altered."""
+    key = base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    mac = hmac.digest(key, f"{identity}.{timestamp}.".encode() + body, hashlib.sha256)
+    return {
+        "webhook-id": identity,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": f"v1,{base64.b64encode(mac).decode()}",
+    }
+
+
+class _PublicResolver(AbstractResolver):
+    """The addresses that are connected to are the very ones that were checked: a name cannot change in between."""
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        if not found or not all(_public(one["host"]) for one in found):
+            msg = "not a public address"
+            raise OSError(msg)
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def _public(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    return bool(mapped.is_global and not mapped.is_multicast and not mapped.is_reserved)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _refused(found: str, expected: str = "the URL of a public place, such as https://example.org/hook") -> UsageError:
+    return UsageError("field `webhook`", found, expected, "correct it, or leave it out")

@@ -1,0 +1,335 @@
+"""Jobs are read to their end, whoever dies, leaves or gets in their way."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bentos.api.problems import Refusal
+from bentos.jobs import runner
+from bentos.jobs.desk import Desk, JobSettings
+from bentos.jobs.job import Ask, Bounds, Entry
+from bentos.jobs.redis import RedisJobs
+from bentos.jobs.runner import Runner, _rest
+from bentos.jobs.sqlite import SqliteJobs
+from bentos.jobs.webhook import Webhooks
+from bentos.sealed import Sealer
+from bentos.store import Store
+from bentos.usage import Allowance
+from ocr_ops.core.errors import ModelAway
+from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.release import Release
+from ocr_ops.runtime.documents import Limits
+from tests.bentos.engines import OPTIONS, WatchedEngine, document
+from tests.bentos.jobs.test_webhook import Receiver, verified
+from tests.redis_server import RedisServer
+from tests.tiny import build_bundle
+
+PAGES = ["abc ab", "cab", "ba ac", "cc", "a b c"]
+DOCUMENT = document(*([line] for line in PAGES))
+SETTINGS = JobSettings(Limits(), Bounds(unfinished=10, each=5, size=2**30), kept_seconds=600, seconds=120)
+KEY = os.urandom(32)
+AWAY = ModelAway("model service", "gone", "an answer", "try again")
+
+
+def desk_in(folder: Path, settings: JobSettings = SETTINGS) -> Desk:
+    return Desk(SqliteJobs(folder / "jobs"), Sealer(KEY, "jobs"), Webhooks(anywhere=True), settings)
+
+
+@asynccontextmanager
+async def running(
+    engine: object,
+    desk: Desk,
+    busy: Callable[[], bool] = lambda: False,
+    allowance: Callable[[Ask], Allowance | None] = lambda _ask: None,
+) -> AsyncIterator[Runner]:
+    one = Runner(engine, desk, at_once=1, busy=busy, allowance=allowance)  # type: ignore[arg-type]
+    one.start()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+async def submitted(desk: Desk, data: bytes = DOCUMENT, **more: object) -> Entry:
+    found = await desk.submit(Ask(name="a.tif", options=OPTIONS, caller="ann", **more), data)  # type: ignore[arg-type]
+    assert isinstance(found, Entry)
+    return found
+
+
+async def until(desk: Desk, job: Entry, condition: Callable[[Entry], bool]) -> Entry:
+    async with asyncio.timeout(90):
+        while True:
+            found = await desk.find("ann", job.id)
+            assert found is not None
+            if condition(found):
+                return found
+            await asyncio.sleep(0.05)
+
+
+def over(entry: Entry) -> bool:
+    return entry.state in ("done", "failed", "cancelled")
+
+
+def run(work: Awaitable[None]) -> None:
+    async def main() -> None:
+        await work
+
+    asyncio.run(main())
+
+
+def test_a_job_is_read_and_told(tmp_path: Path, tiny_release: Release) -> None:
+    """All its pages, in their order; the webhook comes after it, signed, and says nothing of the document."""
+    receiver = Receiver(500)
+
+    async def work(url: str) -> None:
+        desk = desk_in(tmp_path)
+        async with running(WatchedEngine(tiny_release), desk):
+            job = await submitted(desk, webhook=url)
+            found = await until(desk, job, over)
+            assert (found.state, found.done, found.total) == ("done", 5, 5)
+            assert (await desk.reading(found)).text == "\f".join(PAGES)
+            assert await desk.document(found) == DOCUMENT
+            assert (await until(desk, job, lambda entry: entry.notice == "sent")).notices == 2
+        await desk.store.close()
+        for headers, body in receiver.got:
+            assert verified(headers, body, desk.secret(job.owner))
+            assert json.loads(body)["job"] == job.id
+            assert b"abc" not in body
+            assert b"a.tif" not in body
+
+    original, runner.BACK_OFF = runner.BACK_OFF, (0.2,)
+    try:
+        with receiver.running() as url:
+            run(work(url))
+    finally:
+        runner.BACK_OFF = original
+
+
+def test_nothing_of_a_document_is_kept_in_the_clear(tmp_path: Path, tiny_release: Release) -> None:
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        async with running(WatchedEngine(tiny_release), desk):
+            await until(desk, await submitted(desk), over)
+        await desk.store.close()
+
+    run(work())
+    held = b"".join(file.read_bytes() for file in (tmp_path / "jobs").iterdir())
+    assert len(held) > 1000
+    for secret in (b"abc ab", b"a.tif", b'"lines"', DOCUMENT[:64]):
+        assert secret not in held
+
+
+def test_a_job_half_read_goes_on_where_it_was(tmp_path: Path, tiny_release: Release) -> None:
+    """Its first reader ends, as at a restart; the second reads only the pages that are left."""
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        engine = WatchedEngine(tiny_release)
+        job = await submitted(desk)
+
+        def busy() -> bool:
+            engine.gate.clear()  # after the first page
+            return False
+
+        async with running(engine, desk, busy):
+            await until(desk, job, lambda entry: entry.done == 1)
+        second = WatchedEngine(tiny_release)
+        async with running(second, desk):
+            found = await until(desk, job, over)
+        assert (found.state, found.done, found.total) == ("done", 5, 5)
+        assert (await desk.reading(found)).text == "\f".join(PAGES)
+        assert second.given == 4
+        assert [(page.number, page.of) for page in (await desk.reading(found)).pages] == [(n, 5) for n in range(1, 6)]
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_document_is_read_by_one_release(tmp_path: Path, tiny_release: Release) -> None:
+    """Promoted in the middle of a job: it is begun anew, and no page is the predecessor's."""
+    bundle = build_bundle(tmp_path / "b", "recognition", charset="xyz ")
+    promoted = Release.write(tmp_path / "promoted", tiny_release.detection, bundle)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        engine = WatchedEngine(tiny_release)
+        job = await submitted(desk)
+
+        def busy() -> bool:
+            engine.gate.clear()  # after the first page
+            return False
+
+        async with running(engine, desk, busy):
+            await until(desk, job, lambda entry: entry.done == 1)
+        async with running(WatchedEngine(promoted), desk):
+            found = await until(desk, job, over)
+        assert (found.state, found.done, found.total) == ("done", 5, 5)
+        assert (await desk.reading(found)).text == "\f".join(PAGES).translate(str.maketrans("abc", "xyz"))
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_failing_model_is_tried_again(tmp_path: Path, tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the page it failed at. What is wrong with a document is told at once."""
+    monkeypatch.setattr(runner, "_AGAIN", 0.1)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        engine = WatchedEngine(tiny_release)
+        engine.failures = [(2, AWAY), (1, AWAY)]
+        async with running(engine, desk):
+            found = await until(desk, await submitted(desk), over)
+            assert found.state == "done"
+            assert (await desk.reading(found)).text == "\f".join(PAGES)
+            assert engine.calls == 3
+            broken = await until(desk, await submitted(desk, DOCUMENT[:300]), over)
+            assert broken.state == "failed"
+            assert desk.failure(broken).kind == "unreadable-document"
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_cancelled_job_is_let_go(tmp_path: Path, tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "HEARTBEAT", 0.1)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        engine = WatchedEngine(tiny_release)
+        engine.gate.clear()
+        async with running(engine, desk):
+            job = await submitted(desk)
+            await until(desk, job, lambda _entry: engine.calls == 1)
+            assert (await desk.remove(job)).state == "cancelled"
+            async with asyncio.timeout(60):
+                while not engine.left:  # noqa: ASYNC110  it is what is being tested
+                    await asyncio.sleep(0.02)
+        await desk.store.close()
+
+    run(work())
+
+
+def test_jobs_give_way(tmp_path: Path, tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While somebody waits for documents a job reads a page now and then; and then it hurries."""
+    monkeypatch.setattr(runner, "GIVE_WAY", 1.0)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        waited = [True]
+        async with running(WatchedEngine(tiny_release), desk, lambda: waited[0]):
+            job = await submitted(desk)
+            await until(desk, job, lambda entry: entry.done == 1)
+            start = time.monotonic()
+            await until(desk, job, lambda entry: entry.done == 3)
+            assert time.monotonic() - start > 1.5
+            waited[0] = False
+            await until(desk, job, over)
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_caller_sees_their_own_jobs_only(tmp_path: Path, tiny_release: Release) -> None:
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        job = await submitted(desk)
+        assert await desk.find("bob", job.id) is None
+        assert await desk.mine("bob") == []
+        assert [one.id for one in await desk.mine("ann")] == [job.id]
+        assert desk.secret(job.owner) != desk.secret("bob")
+        await desk.store.close()
+
+    run(work())
+
+
+def test_the_same_key_is_the_same_job(tmp_path: Path, tiny_release: Release) -> None:
+    """Of one caller: another's key of that name is their own."""
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        ask = Ask(name="a.tif", options=OPTIONS, caller="ann")
+        first, again = [await desk.submit(ask, DOCUMENT, "monday") for _ in range(2)]
+        others = await desk.submit(ask.model_copy(update={"caller": "bob"}), DOCUMENT, "monday")
+        assert isinstance(first, Entry)
+        assert isinstance(again, Entry)
+        assert isinstance(others, Entry)
+        assert first.id == again.id != others.id
+        assert await desk.submit(ask, DOCUMENT + b"\0", "monday") == "asked"
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_store_that_is_away_for_a_while_loses_nothing(redis_server: RedisServer, tiny_release: Release) -> None:
+    """Redis answers nobody in the middle of a job: what is read meanwhile is kept once it does."""
+
+    async def work() -> None:
+        store = Store(redis_server.url, seconds=1.0)
+        desk = Desk(RedisJobs(store), Sealer(KEY, "jobs"), Webhooks(), SETTINGS)
+        engine = WatchedEngine(tiny_release)
+        engine.gate.clear()
+        async with running(engine, desk):
+            job = await submitted(desk)
+            await until(desk, job, lambda _entry: engine.calls == 1)
+            redis_server.pause()
+            engine.gate.set()
+            async with asyncio.timeout(60):
+                while store.up:  # noqa: ASYNC110  nobody tells
+                    await asyncio.sleep(0.02)
+            redis_server.resume()
+            async with asyncio.timeout(60):
+                while not store.up:  # noqa: ASYNC110  as above
+                    await asyncio.sleep(0.02)
+            found = await until(desk, job, over)
+            assert (found.state, found.done) == ("done", 5)
+            assert (await desk.reading(found)).text == "\f".join(PAGES)
+            assert engine.calls == 1
+        await store.close()
+
+    run(work())
+
+
+def test_pages_of_a_job_are_of_its_callers_quota(tmp_path: Path, tiny_release: Release) -> None:
+    """It ends where the quota does; what was read is charged, and no more."""
+    usage: list[int] = []
+
+    class Purse:
+        async def cover(self, pages: int) -> None:
+            if pages > 3:
+                raise Refusal("quota", "used up", "3 pages", "wait", 429, "quota-used-up")
+
+        async def settle(self, pages: int) -> None:
+            usage.append(pages)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        async with running(WatchedEngine(tiny_release), desk, allowance=lambda _ask: Purse()):
+            found = await until(desk, await submitted(desk), over)
+        assert (found.state, found.done) == ("failed", 3)
+        assert (desk.failure(found).kind, desk.failure(found).status) == ("quota-used-up", 429)
+        assert usage == [3]
+        await desk.store.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize(
+    ("pages", "done", "rest"),
+    [
+        (None, 0, None),
+        (None, 3, "4-99999"),
+        ("1-3,8", 2, "3-3,8-8"),
+        ("8,1-3", 3, "8-8"),
+        ("1-3,2-5,5", 4, "5-5"),
+        ("2", 1, "99999"),
+    ],
+)
+def test_what_is_left_to_read(pages: str | None, done: int, rest: str | None) -> None:
+    assert _rest(ReadOptions(pages=pages), done).pages == rest
