@@ -37,6 +37,17 @@ def test_the_loss_falls_and_the_run_folder_tells_of_it(tmp_path: Path) -> None:
     assert loop.read_tensors(tmp_path / loop.BEST)[1]["figures"] == figures
 
 
+def test_in_mixed_precision_it_learns_as_well_and_keeps_whole_floats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """bfloat16 on a CPU, also on one that is slow at it; what is stored goes on in float32."""
+    monkeypatch.setattr(loop, "pick_precision", lambda _: torch.bfloat16)
+    loop.fit(Toy(), toy_spec(200), loop.Leg(tmp_path))
+    losses = [row["loss"] for row in loop.read_metrics(tmp_path) if "loss" in row]
+    assert losses[-1] < 0.1 * losses[0]
+    assert not [name for name, value in tensors(tmp_path).items() if value.dtype == torch.bfloat16]
+
+
 def test_two_legs_end_where_one_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop.fit(Toy(), toy_spec(50), loop.Leg(tmp_path / "whole"))
 
