@@ -1,6 +1,7 @@
 # What people type. Each verb is a few lines here or a script in ci/ that any CI system can call as well.
 PYTHON ?= python3
 PORT ?= 3000
+HOST ?=
 UI_PORT ?= 5000
 ARGS ?=
 
@@ -10,7 +11,7 @@ TRACKING_URI := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(HOME_DIR))/mlf
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures cost format lock soak clean
+.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures cost audit format lock soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-9s %s\n", $$1, $$2 }'
@@ -44,8 +45,8 @@ types: setup-test ## mypy, strictly
 rules: setup-test ## the committed alert rules and dashboards are those monitoring/slo.toml asks for
 	@ci/rules $(ARGS)
 
-serve: setup-release ## the champion, on PORT
-	@$(BIN)/bentoml serve . --port $(PORT) $(ARGS)
+serve: setup-release ## the champion, on PORT; on other addresses than this machine's with HOST=0.0.0.0, and a key
+	@$(BIN)/bentoml serve . --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
 
 ui: setup-release ## MLflow's UI on the embedded store, on UI_PORT
 	@$(BIN)/mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri $(TRACKING_URI) \
@@ -63,6 +64,9 @@ cost: setup-test ## what a page costs by stage: make cost DOCUMENTS="a.jpg b.pdf
 format: setup-test ## rewrite the code as lint wants it
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+audit: setup-test ## known vulnerabilities in what the locks install
+	@ci/audit $(ARGS)
 
 lock: setup-release ## resolve pyproject.toml anew into requirements.lock
 	@ci/lock

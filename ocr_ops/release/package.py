@@ -18,6 +18,7 @@ from ocr_ops.core.record import canonical_json, digest_bytes, digest_file, short
 from ocr_ops.core.release import RELEASE_FILE, Release
 from ocr_ops.core.serving import ServingSettings, settings_file
 from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.sbom import SBOM_FILE, write_sbom
 
 BENTOFILE = "bentofile.yaml"
 _TREE = Path(ocr_ops.__file__).resolve().parent.parent
@@ -35,9 +36,9 @@ class Package:
 def package(release: Release, workspace: Workspace) -> Package:
     """Builds `ocr:<short digest>` in the workspace's own BentoML home; one that is there already is kept.
 
-    It carries the release's attestations, and the settings that the workspace keeps for it, if any. Its labels name
-    the release, both bundles, attestations, settings and sources, each by digest. Raises `BadInput` outside a
-    clone, `OutsideSystem` when BentoML fails.
+    It carries the release's attestations, its SBOM, and the settings that the workspace keeps for it, if any. Its
+    labels name the release, both bundles, attestations, settings, SBOM and sources, each by digest. Raises `BadInput`
+    outside a clone, `OutsideSystem` when BentoML fails.
     """
     if not (_TREE / BENTOFILE).is_file():
         raise BadInput(_TREE, f"no {BENTOFILE}", "a clone of the toolkit", "run it from a clone: `pip install -e .`")
@@ -46,6 +47,7 @@ def package(release: Release, workspace: Workspace) -> Package:
     made = Package(f"{name}:{short(release.digest)}", home / "bentos" / name / short(release.digest), release.digest)
     settings = ServingSettings.read(workspace, release.digest)
     attested = Attestations.beside(release.path, release.digest)  # one may have come since it was opened
+    bill = write_sbom(release)
     settings.tuned(release)  # settings that do not fit it are refused here, not by a service that will not start
     labels = {
         "release": release.digest,
@@ -53,6 +55,7 @@ def package(release: Release, workspace: Workspace) -> Package:
         "recognition": release.recognition.digest,
         "attested": attested.digest,
         "serving": settings.digest,
+        "sbom": digest_file(bill),
         "sources": _digest(_TREE),
         "bentofile": digest_file(_TREE / BENTOFILE),
     }
@@ -68,6 +71,7 @@ def package(release: Release, workspace: Workspace) -> Package:
         release.detection.copy(carried.champion / "detection")
         release.recognition.copy(carried.champion / "recognition")
         shutil.copyfile(release.path / RELEASE_FILE, carried.champion / RELEASE_FILE)
+        shutil.copyfile(bill, carried.champion / SBOM_FILE)
         if attested.attestations:
             attested.save(carried.champion / ATTESTED_FILE)
         if settings != ServingSettings():
@@ -91,12 +95,14 @@ def _stands(made: Package, labels: dict[str, str]) -> bool:
     try:
         carried = Release.open(home.champion)
         settings = ServingSettings.read(home, carried.digest)
-    except BadInput:
+        bill = digest_file(home.champion / SBOM_FILE)
+    except (BadInput, OSError):
         return False
     found = {
         "release": carried.digest,
         "attested": carried.attested.digest,
         "serving": settings.digest,
+        "sbom": bill,
         "sources": _digest(source),
     }
     return all(labels[name] == digest for name, digest in found.items())

@@ -33,6 +33,7 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import ModelVersion, Registry
 from ocr_ops.release.ledger import Entry, Ledger, Move
+from ocr_ops.release.sbom import LOCK, write_sbom
 from ocr_ops.release.signing import read_receipt, receipt_path, verify
 
 MODEL = "ocr"
@@ -260,6 +261,8 @@ def _swap(workspace: Workspace) -> None:
     shutil.rmtree(old, ignore_errors=True)
     if workspace.champion.exists():
         workspace.champion.rename(old)
+    if LOCK.is_file():  # a clone, which builds Bentos of its champion
+        write_sbom(Release.open(_staging(workspace)))
     _staging(workspace).rename(workspace.champion)
 
 

@@ -11,11 +11,12 @@ import yaml
 from PIL import Image
 
 from ocr_ops.core.errors import BadInput
-from ocr_ops.core.record import short
+from ocr_ops.core.record import digest_file, short
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release import package as packaging
 from ocr_ops.release.package import Package, package
+from ocr_ops.release.sbom import SBOM_FILE, sbom
 from ocr_ops.release.server import readiness, serve
 from tests.core.test_attestation import attestation
 from tests.tiny import build_release, draw
@@ -66,6 +67,14 @@ def test_labels_tell_what_is_inside(packed: Package, release: Release) -> None:
     assert labels["release"] == release.digest
     assert labels["detection"] == release.detection.digest
     assert labels["recognition"] == release.recognition.digest
+
+
+def test_a_package_tells_what_it_is_made_of(packed: Package, release: Release) -> None:
+    """An SBOM, named by digest in its labels."""
+    bill = packed.path / "src" / ".ocr-ops" / "champion" / SBOM_FILE
+    assert bill.read_text(encoding="utf-8") == sbom(release)
+    labels = yaml.safe_load((packed.path / "bento.yaml").read_text(encoding="utf-8"))["labels"]
+    assert labels["sbom"] == digest_file(bill)
 
 
 def test_the_image_gets_the_serving_set_pinned(packed: Package) -> None:
