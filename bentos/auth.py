@@ -29,7 +29,6 @@ METRICS = "OCR_OPS_METRICS"
 LOCAL = "local"
 """Id of callers on this machine who need no key."""
 
-_PAGES = ("/", "/docs")
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
 _REALM = 'Bearer realm="ocr-ops"'
@@ -117,11 +116,10 @@ class Guard:
 
 
 def _role(scope: Scope, access: Access) -> Role | None:
-    """What a caller must be. Paths that are not ours are for readers: of them only the web page is for anyone."""
+    """What a caller must be. Paths that are not ours are for readers; what methods ours have, anyone may know."""
     match: Match = scope["state"]["match"]
     if match.operation is None:
-        path: str = scope["path"]
-        return None if match.allow or path in _PAGES or path.startswith("/web/") else "read"
+        return None if match.allow else "read"
     if match.operation.role == "metrics" and (access.open_metrics or _direct(scope)):
         return None
     return match.operation.role

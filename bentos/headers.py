@@ -13,13 +13,9 @@ from ocr_ops.core.errors import UsageError
 ORIGINS = "OCR_OPS_CORS_ORIGINS"
 """Origins whose pages may call, with commas between; none unless set."""
 
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
-    "worker-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""For the web page: everything from here, nothing inline, and images of what was dropped on it."""
-DATA_POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
-"""For answers: whatever a document says is never run, also when a browser shows it."""
+POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
+"""For whatever has no policy of its own, as pages have: what a document says is never run, also where a browser shows
+an answer."""
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -43,7 +39,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
-                headers.setdefault("Content-Security-Policy", DATA_POLICY if data else PAGE_POLICY)
+                headers.setdefault("Content-Security-Policy", POLICY)
                 if data:
                     headers.setdefault("Cache-Control", "no-store")
                 if scope["scheme"] == "https":

@@ -65,3 +65,18 @@ def test_only_one_room_imports_each_heavy_package() -> None:
             if package in imported(file)
         }
         assert users == {home}
+
+
+def test_nothing_we_run_opens_pickles() -> None:
+    """They are code: no source imports what opens them, and `torch.load` and `numpy.load` are told not to."""
+    openers = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
+    for room in ("ocr_ops", "bentos", "loadtests"):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            assert not imported(file) & openers, file
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                    continue
+                told = {one.arg: getattr(one.value, "value", None) for one in node.keywords}
+                called = ast.unparse(node.func)
+                assert called != "torch.load" or told.get("weights_only") is True, f"{file}:{node.lineno}"
+                assert called not in ("np.load", "numpy.load") or not told.get("allow_pickle"), f"{file}:{node.lineno}"

@@ -17,8 +17,13 @@ from bentos.api.problems import Problems
 from bentos.api_keys import ApiKeys
 from bentos.auth import Access, Guard, default_host
 from bentos.headers import secured
+from bentos.tokens import Tokens, TokenSettings
+from ocr_ops.core.errors import ServerDied
 from ocr_ops.core.keys import Limits, Role, change_keys, now
+from ocr_ops.release.server import serve
+from tests.bentos.test_tokens import AUDIENCE, provider_running
 
+ROOT = Path(__file__).resolve().parents[2]
 HERE, AWAY = ("127.0.0.1", 4000), ("192.0.2.7", 4000)
 
 
@@ -50,10 +55,11 @@ class Service:
     keys: Path
     open_metrics: bool = False
     wanted: bool = True
+    tokens: Tokens | None = None
     access: Access = field(init=False)
 
     def __post_init__(self) -> None:
-        self.access = Access(ApiKeys(self.keys), None, self.wanted, self.open_metrics)
+        self.access = Access(ApiKeys(self.keys), self.tokens, self.wanted, self.open_metrics)
 
     def make(self, name: str, *roles: Role) -> str:
         made = change_keys(self.keys, lambda ring: ring.create(name, roles, Limits(), None, now()))
@@ -194,6 +200,21 @@ def test_keys_come_in_either_header(service: Service) -> None:
         assert 'error="invalid_token"' in answer.headers["www-authenticate"]
 
 
+def test_a_token_opens_what_its_roles_do(tmp_path: Path) -> None:
+    """Beside keys, and without any; its subject is who called."""
+    with provider_running() as provider:
+        settings = TokenSettings(
+            provider.url, AUDIENCE, f"{provider.url}/keys", ("RS256",), 0, "roles", {"boss": "read"}
+        )
+        service = Service(tmp_path / "keys.json", tokens=Tokens(settings))
+        assert service.ask("/v1/ocr").status_code == 401
+        token = provider.sign(roles=["boss"])
+        assert service.ask("/v1/ocr", token, client=AWAY).json() == {"caller": "jwt:ann", "roles": ["read"]}
+        assert service.ask("/v1/feedback", token).status_code == 403
+        assert service.ask("/v1/ocr", provider.sign(roles=["boss"], aud="another")).status_code == 401
+        assert service.ask("/v1/ocr", service.make("a", "read")).status_code == 200
+
+
 def test_metrics_are_for_this_machine_or_a_role(service: Service, tmp_path: Path) -> None:
     """Or for all, where that is said."""
     service.make("a", "read")
@@ -204,28 +225,24 @@ def test_metrics_are_for_this_machine_or_a_role(service: Service, tmp_path: Path
     assert open_to_all.ask("/metrics", method="GET", client=AWAY).status_code == 200
 
 
-def test_of_paths_that_are_not_ours_the_web_page_alone_is_for_anyone(service: Service) -> None:
-    """A wrong method is told to anyone, too."""
+def test_paths_that_are_not_ours_are_for_readers(service: Service) -> None:
+    """A wrong method is told to anyone."""
     key = service.make("a", "read")
-    for path in ("/", "/docs", "/web/app.js"):
-        assert service.ask(path, method="GET").text == "not ours"
-    for path in ("/schema.json", "/ocr", "/web", "//v1/ocr", "/v1/ocr/", "/%2e/v1/ocr"):
+    for path in ("/other", "/schema.json", "/ocr", "/web", "//v1/ocr", "/v1/ocr/", "/%2e/v1/ocr"):
         assert service.ask(path, method="GET").status_code == 401
         assert service.ask(path, key, method="GET").text == "not ours"
     assert service.ask("/v1/ocr", method="GET").status_code == 405
 
 
 def test_every_answer_tells_browsers_what_to_keep_to(service: Service) -> None:
-    """Also refusals; answers are never run, the page takes nothing from elsewhere."""
-    for answer in (service.ask("/v1/ocr"), service.ask("/v1/ocr", Host="evil.example"), service.ask("/", method="GET")):
+    """Also refusals: answers are never run."""
+    for answer in (service.ask("/v1/ocr"), service.ask("/v1/ocr", Host="evil.example"), service.ask("/other")):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["x-frame-options"] == "DENY"
         assert answer.headers["referrer-policy"] == "no-referrer"
-        assert "default-src 'none'" in answer.headers["content-security-policy"]
-        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'; sandbox"
         assert "strict-transport-security" not in answer.headers
         assert "access-control-allow-origin" not in answer.headers
-    assert "sandbox" in service.ask("/v1/ocr").headers["content-security-policy"]
     assert service.ask("/v1/ocr").headers["cache-control"] == "no-store"
     secure = service.ask("/v1/ocr", to="https://127.0.0.1:3000")
     assert secure.headers["strict-transport-security"] == "max-age=31536000"
@@ -267,3 +284,19 @@ def test_the_service_listens_here_until_there_is_a_key(tmp_path: Path, monkeypat
     monkeypatch.delenv("OCR_OPS_JWT_ISSUER")
     monkeypatch.setenv("BENTOML_CONTAINERIZED", "true")
     assert default_host() == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [("on", "others can reach it, and there is no API key .*ocr-ops keys create NAME"), ("off", "loopback alone")],
+)
+def test_a_service_others_can_reach_does_not_start_without_a_key(tmp_path: Path, wanted: str, told: str) -> None:
+    """One line, which says how to make one."""
+    env = {"OCR_OPS_HOME": str(tmp_path / "home"), "OCR_OPS_AUTH": wanted}
+    with (
+        pytest.raises(ServerDied, match=f"exit code 2: error: .*{told}") as caught,
+        serve(ROOT, host="0.0.0.0", env=env, log=tmp_path / "log"),
+    ):
+        pass
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in (tmp_path / "log").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -82,13 +83,21 @@ def _public(key: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
+    with provider_running() as made:
+        yield made
+
+
+@contextmanager
+def provider_running() -> Iterator[Provider]:
     made = Provider()
     thread = Thread(target=made.server.serve_forever, args=(0.02,))
     thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    try:
+        yield made
+    finally:
+        made.server.shutdown()
+        thread.join()
+        made.server.server_close()
 
 
 @pytest.fixture
