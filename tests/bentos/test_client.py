@@ -79,6 +79,22 @@ def test_a_batch_answers_each_for_itself(client: Client) -> None:
     assert found[1].error.http_status == 415
 
 
+def test_a_job_is_read_in_the_background(client: Client) -> None:
+    """In the output it was submitted for; one that fails raises what reading at once would have; erased, it is gone."""
+    seen: list[tuple[int, int | None]] = []
+    job = client.submit(Document("film.tif", FILM), ReadOptions(pages="2-3"), "text")
+    assert job.name == "film.tif"
+    assert client.wait(job, progress=lambda *told: seen.append(told)) == "cc\n\fba\n"
+    assert seen[-1] == (2, 2)
+    assert client.job(job).state == "done"
+    assert job.id in [one.id for one in client.jobs()]
+    client.cancel(job)
+    with pytest.raises(Refused, match="one of your jobs"):
+        client.job(job)
+    with pytest.raises(UnreadableDocument, match="unknown type"):
+        client.wait(client.submit(b"hello, world"))
+
+
 def test_refusals_are_errors_of_their_kind(client: Client, tmp_path: Path) -> None:
     """Unreadable, or not to be asked that way."""
     with pytest.raises(UnreadableDocument, match="unknown type"):
