@@ -18,12 +18,13 @@ from bentos.edge import edged
 from bentos.engine import Engine
 from bentos.hop import hop_to
 from bentos.jobs.desk import Desk
+from bentos.jobs.job import Ask, State
 from bentos.jobs.runner import Runner
 from bentos.lifecycle import DRAIN, check_group, drain
 from bentos.limits import Meter
 from bentos.recognition import Recognition
 from bentos.store import Store
-from ocr_ops.core.audit import AuditLog
+from ocr_ops.core.audit import AuditLog, Event, Outcome
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime import telemetry
@@ -82,6 +83,7 @@ class Gateway:
             at_once=JOBS_AT_ONCE,
             busy=lambda: self.admission.inside > 0,
             allowance=lambda ask: self.meter.allowance(Caller(ask.caller, frozenset(), ask.limits)),
+            over=self._audit,
         )
         self.runner.start()
         drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
@@ -90,6 +92,13 @@ class Gateway:
     def _close(self) -> None:
         self.admission.close()
         self.runner.stop()
+
+    def _audit(self, ask: Ask, job: str, state: State, pages: int) -> None:
+        if self.auditor is not None:
+            outcome: Outcome = "done" if state == "done" else "failed"
+            self.auditor.record(
+                Event(caller=ask.caller, action="job", outcome=outcome, pages=pages, output=ask.output, subject=job)
+            )
 
     @bentoml.on_deployment
     @staticmethod

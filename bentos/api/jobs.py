@@ -1,5 +1,6 @@
 """Jobs: documents submitted to be read later, and what becomes of them. A caller sees their own and no others."""
 
+import asyncio
 import datetime as dt
 from contextlib import suppress
 from typing import Annotated
@@ -16,10 +17,11 @@ from bentos.auth import Caller
 from bentos.deadline import too_late
 from bentos.jobs.desk import Desk
 from bentos.jobs.job import OVER, Ask, Entry, Notice, Refused, State
+from bentos.usage import Usage
 from ocr_ops.core.errors import Overloaded, UnreadableDocument
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.options import OutputFormat
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Value, digest_bytes
 from ocr_ops.runtime.outputs import Rendered, render
 
 IDEMPOTENCY = "idempotency-key"
@@ -93,7 +95,9 @@ async def submit_job(request: Request) -> Response:
         found = await unless_left(request, desk.submit(ask, document.data, key))
     if not isinstance(found, Entry):
         raise _refused(found)
-    request.state.usage.subject = found.id
+    usage: Usage = request.state.usage
+    usage.subject, usage.output = found.id, ask.output
+    usage.documents.append(await asyncio.to_thread(digest_bytes, document.data))
     status = _status(request, found)
     if webhook is not None:
         status = status.model_copy(update={"webhook_secret": desk.secret(found.owner)})

@@ -45,8 +45,12 @@ class Runner:
         at_once: int,
         busy: Callable[[], bool],
         allowance: Callable[[Ask], Allowance | None],
+        over: Callable[[Ask, str, State, int], None] | None = None,
     ) -> None:
-        """`allowance`: where the pages of what was asked are charged; None: nowhere."""
+        """`allowance`: where the pages of what was asked are charged; None: nowhere. `over` hears of each job that is:
+        what was asked, its id, how it ended, and how many pages were read.
+        """
+        self.over = over
         self.engine, self.desk, self.at_once, self.busy, self.allowance = engine, desk, at_once, busy, allowance
         self.reader = f"{engine.release.digest} {engine.settings.digest}"
         self._tasks: list[asyncio.Task[None]] = []
@@ -128,14 +132,14 @@ class Runner:
             if not await self._read(claim, ask, counted, allowance):
                 return
         except (UnreadableDocument, TooLate, Refusal) as error:
-            await self._finish(claim, "failed", failure_of(error))
+            await self._finish(claim, "failed", failure_of(error), counted.done)
         except OutsideSystem as error:
             log.warning("job %s: %s; it is tried again", entry.id, error)
             await asyncio.sleep(_AGAIN)
             with suppress(StoreAway):
                 await self.desk.store.hold(claim, 0)
         else:
-            await self._finish(claim, "done", None)
+            await self._finish(claim, "done", None, counted.done)
         finally:
             if allowance is not None:
                 await allowance.settle(counted.done - counted.before)
@@ -161,11 +165,14 @@ class Runner:
         sealed = await asyncio.to_thread(self.desk.sealed_page, claim.entry.id, counted.done, read)
         return await _insisted(lambda: self.desk.store.page(claim, counted.done, sealed, counted.total))
 
-    async def _finish(self, claim: Claim, state: State, failure: Failure | None) -> None:
+    async def _finish(self, claim: Claim, state: State, failure: Failure | None, pages: int) -> None:
         sealed = b"" if failure is None else self.desk.sealed_failure(claim.entry.id, failure)
         expires = time.time() + self.desk.settings.kept_seconds
         if await _insisted(lambda: self.desk.store.finish(claim, state, sealed, expires)):
             telemetry.job_over(state)
+            with suppress(UnreadableDocument):  # the key is another by now
+                if self.over is not None:
+                    self.over(self.desk.ask(claim.entry), claim.entry.id, state, pages)
 
     async def _give_way(self) -> None:
         end = time.monotonic() + GIVE_WAY

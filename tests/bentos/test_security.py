@@ -163,6 +163,24 @@ def test_pages_are_charged_as_they_are_read(guarded: Guarded) -> None:
     assert [event["pages"] for event in guarded.audited(key.id, 5)] == [0, 2, 3, 2, 0]
 
 
+def test_jobs_are_charged_and_audited_as_their_callers(guarded: Guarded) -> None:
+    """When they are handed in, and when they are over; nobody else sees them."""
+    key, secret = guarded.key("patient", pages_per_day=5)
+    _, other = guarded.key("curious")
+    submitted = guarded.ask("/v1/jobs", secret, "POST", files={"file": (f"{MARK}.tif", document(3))})
+    assert submitted.status_code == 202, submitted.text
+    job = submitted.json()["id"]
+    assert guarded.ask(f"/v1/jobs/{job}", other).status_code == 404
+    events = guarded.audited(key.id, 2)
+    while events[-1]["action"] != "job":
+        events = guarded.audited(key.id, 2)
+    handed_in = next(event for event in events if event["action"] == "POST /v1/jobs")
+    assert (handed_in["subject"], handed_in["documents"]) == (job, (digest_bytes(document(3)),))
+    assert (events[-1]["subject"], events[-1]["outcome"], events[-1]["pages"]) == (job, "done", 3)
+    answer = guarded.read(secret, 1)
+    assert '"pages-day";r=1;' in answer.headers["ratelimit"]
+
+
 def test_metrics_of_a_guarded_service(guarded: Guarded) -> None:
     """For this machine without a key; through a proxy for their role alone."""
     assert guarded.ask("/metrics").status_code == 200
