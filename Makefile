@@ -1,7 +1,7 @@
 # What people type. Each verb is a few lines here or a script in ci/ that any CI system can call as well.
 PYTHON ?= python3
 PORT ?= 3000
-HOST ?=
+ADDRESS ?=
 UI_PORT ?= 5000
 ARGS ?=
 
@@ -45,8 +45,8 @@ types: setup-test ## mypy, strictly
 rules: setup-test ## the committed alert rules and dashboards are those monitoring/slo.toml asks for
 	@ci/rules $(ARGS)
 
-serve: setup-release ## the champion, on PORT; on other addresses than this machine's with HOST=0.0.0.0, and a key
-	@$(BIN)/bentoml serve . --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
+serve: setup-release ## the champion, on PORT; on other addresses than this machine's with ADDRESS=0.0.0.0, and a key
+	@$(BIN)/bentoml serve . --port $(PORT) $(if $(ADDRESS),--host $(ADDRESS)) $(ARGS)
 
 ui: setup-release ## MLflow's UI on the embedded store, on UI_PORT
 	@$(BIN)/mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri $(TRACKING_URI) \
