@@ -203,7 +203,7 @@ class AsyncClient:
                     case Send():
                         await _close(response)
                         became = response = await self._sent(step)
-                        lines = response.aiter_lines() if isinstance(response, httpx.Response) else lines
+                        lines = _lines(response) if isinstance(response, httpx.Response) else lines
                     case Line():
                         became = await _next(lines)
                     case Sleep():
@@ -223,6 +223,13 @@ class AsyncClient:
         except httpx.TransportError as error:
             return error
         return response
+
+
+async def _lines(response: httpx.Response) -> AsyncIterator[str]:
+    lines = flows.Lines()
+    async for data in response.aiter_bytes():
+        for line in lines.fed(data):
+            yield line
 
 
 async def _next(lines: AsyncIterator[str] | None) -> str | httpx.TransportError | None:

@@ -246,6 +246,23 @@ def _response(service: Service, call: Call) -> Generator[Step, Any, httpx.Respon
     return response
 
 
+class Lines:
+    """Bytes as they come, put together as lines. Only a line feed ends one: JSON may hold every other line break."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []
+
+    def fed(self, data: bytes) -> list[str]:
+        """The lines that these bytes end."""
+        first, *others = data.split(b"\n")
+        self._begun.append(first)
+        if not others:
+            return []
+        whole = [b"".join(self._begun), *others[:-1]]
+        self._begun = [others[-1]]
+        return [line.decode("utf-8", "replace") for line in whole]
+
+
 def _event(service: Service, response: httpx.Response) -> Generator[Step, Any, tuple[dict[str, Any], Fault | None]]:
     """The next event of a stream, or how it failed."""
     line = yield Line()

@@ -196,7 +196,7 @@ class Client:
                     case Send():
                         _close(response)
                         became = response = self._sent(step)
-                        lines = response.iter_lines() if isinstance(response, httpx.Response) else lines
+                        lines = _lines(response) if isinstance(response, httpx.Response) else lines
                     case Line():
                         became = _next(lines)
                     case Sleep():
@@ -216,6 +216,12 @@ class Client:
         except httpx.TransportError as error:
             return error
         return response
+
+
+def _lines(response: httpx.Response) -> Iterator[str]:
+    lines = flows.Lines()
+    for data in response.iter_bytes():
+        yield from lines.fed(data)
 
 
 def _next(lines: Iterator[str]) -> str | httpx.TransportError | None:

@@ -14,7 +14,7 @@ import pytest
 
 from ocr_ops.client import AsyncClient, Client, Document, ReadOptions, Retry
 from ocr_ops.client.documents import document
-from ocr_ops.client.flows import BYTES_AT_ONCE, batches
+from ocr_ops.client.flows import BYTES_AT_ONCE, Lines, batches
 from ocr_ops.core import errors
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.reading import Page, Reading
@@ -166,6 +166,25 @@ def test_a_stream_that_breaks_goes_on_where_it_was(ask: Callable[..., Any], page
         assert [page.number for page in reading.pages] == [2, 5, 6]
         assert len(server.asked) == 4
         assert all("application/x-ndjson" in asked.headers["Accept"] for asked in server.asked)
+
+
+def test_a_text_may_have_any_line_break_in_it(ask: Callable[..., Any]) -> None:
+    """Only a line feed ends an event, and JSON has none; nor does it matter how the bytes are cut."""
+    odd = "a\u2028b\u2029c\x85d\u000be\u000cf\x1cg"
+    body = b"".join(
+        json.dumps(event, ensure_ascii=False).encode() + b"\n"
+        for event in (
+            {"event": "page", "page": PAGE},
+            {"event": "done", "content": {"encoding": "utf-8", "data": odd}},
+        )
+    )
+    with scripted(Said(body=body)) as server:
+        assert ask(server, "read", READ, output="text", progress=lambda *_: None) == odd
+    for step in (1, 2, 7, len(body)):
+        lines = Lines()
+        found = [line for at in range(0, len(body), step) for line in lines.fed(body[at : at + step])]
+        assert "".join(f"{line}\n" for line in found).encode() == body
+        assert len(found) == 2
 
 
 def test_a_problem_in_a_stream_is_an_error(ask: Callable[..., Any], page_events: list[dict[str, Any]]) -> None:
