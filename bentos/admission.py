@@ -1,17 +1,30 @@
-"""Admission: which documents are let in. What comes on top is turned away at once, before it is received."""
+"""Admission: which documents are let in. What could not be answered in time is turned away at once, unreceived."""
 
-from collections.abc import Iterator
+import math
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ocr_ops.core.errors import Overloaded
 from ocr_ops.runtime import telemetry
 
+ALWAYS = 2
+"""Documents that are let in however slow the last ones were: of nobody nothing could be learnt."""
+_MEMORY = 0.1
+"""What a page counts in the mean pace: it follows the last ten or twenty."""
+_OUTLIER = 3.0
+"""Times the mean pace: what a page counts for at most."""
+
 
 @dataclass(slots=True)
 class Admission:
     limit: int
     """Documents at once."""
+    promised: float = math.inf
+    """Seconds within which what is let in should be answered."""
+    expected: Callable[[int], float] = lambda _: 0.0
+    """Seconds that an answer would take, beside so many documents."""
     inside: int = 0
     closed: bool = False
     """Whether the service is about to end, and lets in no more."""
@@ -22,14 +35,46 @@ class Admission:
 
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Holds a place for one document while the block runs. `Overloaded` when there is none."""
+        """Holds a place for one document while the block runs. `Overloaded` when it could not be answered in time."""
         if self.closed:
             raise Overloaded("service", "about to end", "one that goes on", "try again at once: another takes over")
         if self.inside >= self.limit:
             raise Overloaded("service", f"{self.inside} documents in flight", "fewer", "try again soon")
+        expected = self.expected(self.inside)
+        if self.inside >= ALWAYS and expected > self.promised:
+            found, wanted = f"an answer would take {expected:.1f} s", f"at most {self.promised:g}"
+            later = max(1, math.ceil(expected - self.promised))
+            raise Overloaded("service", found, wanted, f"try again in {later} s", later)
         self.inside += 1
         try:
             with telemetry.document_in_flight():
                 yield
         finally:
             self.inside -= 1
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast pages get done, all of them together."""
+
+    seconds: float = 0.0
+    """A page, the mean of the last ones; 0 before any."""
+    working: int = 0
+    """Pages that are worked on."""
+    since: float = 0.0
+
+    @contextmanager
+    def page(self) -> Iterator[None]:
+        """Counts a page as worked on while the block runs."""
+        if not self.working:
+            self.since = time.monotonic()
+        self.working += 1
+        try:
+            yield
+            now = time.monotonic()
+            took, self.since = now - self.since, now
+            # A model that was started anew, or one page like no other, is no pace.
+            took = min(took, _OUTLIER * self.seconds) if self.seconds else took
+            self.seconds += (took - self.seconds) * (_MEMORY if self.seconds else 1)
+        finally:
+            self.working -= 1

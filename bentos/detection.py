@@ -28,6 +28,7 @@ SETTINGS = serving()
 class Detection:
     def __init__(self) -> None:
         release = open_champion()
+        self.release = release.digest
         bundle = self.bundle = release.detection
         self.detector = Detector(bundle, model_threads(SETTINGS, SETTINGS.detection_workers))
         blank = np.full((256, 256, 3), 255, np.uint8)

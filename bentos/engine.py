@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bentos.admission import Pace
 from bentos.deadline import Deadline, too_late
 from bentos.hop import Hop
 from bentos.packing import pack, unpack_boxes, unpack_texts
@@ -100,7 +101,17 @@ class Engine:
         self.decoders.start()
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
         self.open_pages = asyncio.Semaphore(2 * threads + 2)
+        self.pace = Pace()
+        self.documents: dict[int, _Document] = {}
         self.last_ready = time.monotonic()
+
+    def expected(self, others: int) -> float:
+        """Seconds that one more page would take to be read, beside so many documents.
+
+        Of each no more than `AHEAD` pages come before it, however long it is.
+        """
+        pages = sum(min(AHEAD, document.left or 1) for document in self.documents.values())
+        return (max(pages, others) + 1) * self.pace.seconds
 
     async def pages(
         self,
@@ -121,6 +132,7 @@ class Engine:
         ahead: deque[asyncio.Task[Page | None]] = deque()
         async with aclosing(self.decoders.sheets(data, name, options, limits or self.limits)) as sheets:
             document = _Document(sheets, options, deadline)
+            self.documents[id(document)] = document
             try:
                 while True:
                     while len(ahead) < AHEAD:
@@ -135,6 +147,7 @@ class Engine:
                     ahead.popleft()
                     yield page
             finally:
+                del self.documents[id(document)]
                 for task in ahead:
                     task.cancel()
                 await asyncio.gather(*ahead, return_exceptions=True)
@@ -152,6 +165,7 @@ class Engine:
                     return None
                 if sheet.count is not None:
                     document.left = (sheet.count if document.left is None else document.left) - 1
+            held.enter_context(self.pace.page())
             telemetry.stage_took("decode", time.perf_counter() - start)
             options = document.options
             if not self.orient:

@@ -13,6 +13,7 @@ from bentos.audit import Auditor
 from bentos.auth import Access, Caller, default_host, require_access
 from bentos.cache import cache_from_environment
 from bentos.champion import open_champion, serving, setting, switch
+from bentos.connections import close_stalled
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
@@ -36,6 +37,8 @@ DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
 """From the first byte to the reading."""
 JOBS_AT_ONCE = setting("OCR_OPS_JOBS_AT_ONCE", 1, least=0)
 """Jobs that each gateway worker reads at a time, behind the documents somebody waits for; 0: others do them."""
+PROMISED_SECONDS = setting("OCR_OPS_PROMISED_SECONDS", 5)
+"""Within which a page should be read: documents that would wait for longer are turned away too. As the SLO says."""
 DRAIN_SECONDS = setting(DRAIN, 0, least=0)
 ORIENT = switch("OCR_OPS_ORIENTATION")
 """Whether pages that lie on their sides or upside-down are read as well as upright ones, for more of the CPU."""
@@ -71,7 +74,7 @@ class Gateway:
         self.engine = Engine(release, SETTINGS, models, orient=ORIENT)
         self.store = Store.from_environment()
         self.answers = Answers(self.engine, cache_from_environment(self.store))
-        self.admission = Admission(MAX_IN_FLIGHT)
+        self.admission = Admission(MAX_IN_FLIGHT, PROMISED_SECONDS, self.engine.expected)
         self.document_seconds = DOCUMENT_SECONDS
         self.access = Access.from_environment()
         self.meter = Meter.from_environment(self.store)
@@ -87,6 +90,7 @@ class Gateway:
         )
         self.runner.start()
         drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
+        close_stalled()
         telemetry.release_loaded(release)
 
     def _close(self) -> None:

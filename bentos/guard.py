@@ -85,7 +85,9 @@ class Guard:
             text, kind = await run_in_threadpool(telemetry.exposition)
             await Response(text, media_type=kind)(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and scope["path"] in PROBES:
-            await JSONResponse({"ready": True, **bentoml.get_current_service().loaded()})(scope, receive, send)
+            service = bentoml.get_current_service()
+            state = {"ready": True, "release": service.release, **service.loaded()}
+            await JSONResponse(state)(scope, receive, send)
         elif refusal := _refusal(Headers(scope=scope)):
             await refusal(scope, receive, send)
         elif scope["path"] == LOADED:

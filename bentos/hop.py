@@ -8,7 +8,9 @@ worker dies under it: what reading a picture gives is the same however often it 
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +24,8 @@ from ocr_ops.core.errors import ModelAway, OcrOpsError
 
 KEY = "OCR_OPS_HOP_KEY"
 """What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
+GROUP = "OCR_OPS_GROUP"
+"""The folder that the processes of one `bentoml serve .` share."""
 LOADED = "/loaded"
 """Tells what a model's service runs, as its /readyz does, to who shows the key: a gateway without it is not ready."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -116,7 +120,18 @@ def hop_to(dependency: Any) -> Hop:
     if url is None:
         msg = "the models run in processes of their own: start the gateway with `bentoml serve`"
         raise BentoMLException(msg)
-    return Hop(url)
+    return Hop(_kept(url))
+
+
+def _kept(url: str) -> str:
+    """The same socket by a name of our own: BentoML removes its files before it ends its workers, which still call."""
+    at, group = urlsplit(url), os.environ.get(GROUP)
+    if at.scheme != "file" or group is None:
+        return url
+    link = Path(group, Path(at.path).name)
+    with suppress(FileExistsError):  # another worker of the gateway was here
+        link.hardlink_to(at.path)
+    return link.as_uri()
 
 
 def shown() -> dict[str, str]:

@@ -1,37 +1,47 @@
 """Lifecycle: what holds before any worker starts, and how they end: the gateway drains first, the models after it."""
 
 import asyncio
+import atexit
 import fcntl
 import ipaddress
 import os
 import secrets
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from bentos.champion import asked_address, end, require_attested, require_champion, require_port
-from bentos.hop import KEY
+from bentos.connections import allow_many
+from bentos.hop import GROUP, KEY
 from ocr_ops.core.errors import UsageError
 
-GROUP = "OCR_OPS_GROUP"
-"""The file by which the processes of one `bentoml serve .` know of each other: gateways hold a lock on it as long as
-they live, and write to it when they begin to drain."""
+LOCK = "gateways"
+"""The file of a group's folder that gateways hold a lock on as long as they live, and write to when they begin to
+drain."""
+COUNTERS = "OCR_OPS_COUNTERS"
+"""The folder of the counters that workers share: in memory, since one that starts on a full disk could write none."""
+MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
 DRAIN = "OCR_OPS_DRAIN_SECONDS"
 """How long a gateway that was told to end goes on answering /readyz with 503, for a balancer to see it."""
 LONGEST_DRAIN = 600.0
 _POLL_SECONDS = 0.05
-_ALONE_SECONDS = 1.0
-"""After which a model that is told to end, while no gateway is, goes alone: its place is taken by another."""
+if COUNTERS in os.environ:  # in a worker, before it counts anything: BentoML names a folder on disk
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[COUNTERS]
+_ALONE_SECONDS = 10.0
+"""After which a model that is told to end, while no gateway is, goes alone, working until then: its place is taken by
+another. A gateway on a busy machine needs some of it to learn that it is told, too."""
 
 
 def check_group() -> None:
     """Of the gateway, before any worker of it or of the models beside it starts."""
     _check()
     os.environ.setdefault(KEY, secrets.token_urlsafe(32))
-    handle, os.environ[GROUP] = tempfile.mkstemp(prefix="ocr-ops-group-")
-    os.close(handle)
+    os.environ[GROUP] = _folder()
+    Path(os.environ[GROUP], LOCK).touch(0o600)
 
 
 def check_model() -> None:
@@ -52,6 +62,16 @@ def _check() -> None:
     # BentoML does not start a dead worker again where it believes to be in a container: the others would go on
     # without it, and nothing else restarts it.
     os.environ.pop("BENTOML_CONTAINERIZED", None)
+    allow_many()
+    if os.access(MEMORY, os.W_OK):
+        os.environ[COUNTERS] = _folder(MEMORY)
+
+
+def _folder(within: Path | None = None) -> str:
+    """A fresh one, gone with this process, which outlives all workers."""
+    folder = tempfile.mkdtemp(prefix="ocr-ops-", dir=within)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _loopback(host: str) -> bool:
@@ -106,8 +126,8 @@ async def _until(over: Callable[[float], bool]) -> None:
 
 
 def _group() -> int | None:
-    path = os.environ.get(GROUP)
-    return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC) if path else None
+    folder = os.environ.get(GROUP)
+    return os.open(Path(folder, LOCK), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC) if folder else None
 
 
 def _before_the_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -25,6 +25,7 @@ SETTINGS = serving()
 class Recognition:
     def __init__(self) -> None:
         release = open_champion()
+        self.release = release.digest
         bundle = self.bundle = release.recognition
         # Lines are too small to be spread over threads: each call of the network has one, and as many run at once.
         self.recognizer = Recognizer(SETTINGS.tuned(release).recognition, 1)

@@ -125,7 +125,7 @@ def test_a_call_that_kills_its_workers_is_given_up(together: Server) -> None:
 def test_a_worker_told_to_end_alone_is_replaced(together: Server) -> None:
     [first] = _inners(together)
     first.terminate()
-    first.wait(30)
+    first.wait(60)
     assert _many(together, 10) == {"ok": 10}
 
 

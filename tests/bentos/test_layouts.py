@@ -1,0 +1,84 @@
+"""The same code in two layouts: all in one process group, or three deployments that scale on their own."""
+
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from PIL import Image
+
+from bentos.deadline import HEADER
+from ocr_ops.core import metrics
+from ocr_ops.core.reading import Reading
+from ocr_ops.core.release import Release
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import Server, readiness, serve
+from tests.tiny import draw
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "a-key-of-the-hop"
+Served = tuple[Workspace, Release]
+
+
+@pytest.fixture(scope="module")
+def apart(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """Detection, recognition and gateway, each started by itself."""
+    folder = tmp_path_factory.mktemp("apart")
+    env = {"OCR_OPS_HOME": str(served[0].home), "OCR_OPS_HOP_KEY": KEY, "PYTHONPATH": str(ROOT)}
+    servers: dict[str, Server] = {}
+    with ExitStack() as held:
+        for task in ("detection", "recognition"):
+            service = f"bentos.{task}:{task.title()}"
+            servers[task] = held.enter_context(serve(service, env=env, log=folder / f"{task}.log"))
+            env = {**env, f"OCR_OPS_{task.upper()}_URL": servers[task].url}
+        servers["gateway"] = held.enter_context(serve(ROOT, env=env, log=folder / "gateway.log"))
+        yield servers
+
+
+def _page() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(draw(["abc ab", "cab", "ba ac cc"])).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(server: Server) -> Reading:
+    answer = httpx.post(f"{server.url}/v1/ocr", files={"file": ("page.png", _page())}, timeout=60)
+    assert answer.status_code == 200, answer.text
+    return Reading.model_validate_json(answer.content)
+
+
+def test_three_deployments_read_as_one(apart: dict[str, Server], server: Server) -> None:
+    assert _read(apart["gateway"]) == _read(server)
+
+
+def test_a_gateway_of_its_own_starts_no_models(apart: dict[str, Server]) -> None:
+    words = [" ".join(child.cmdline()) for child in psutil.Process(apart["gateway"].pid).children()]
+    assert any("Gateway" in line for line in words)
+    assert not any("Detection" in line or "Recognition" in line for line in words)
+
+
+def test_each_tells_what_it_runs_and_counts_for_itself(apart: dict[str, Server], served: Served) -> None:
+    """A probe needs no key; a picture does."""
+    _read(apart["gateway"])
+    for task in ("detection", "recognition"):
+        assert readiness(apart[task].url)["digest"] == getattr(served[1], task).digest
+        assert f'{metrics.BATCH_ITEMS}_count{{task="{task}"}}' in httpx.get(f"{apart[task].url}/metrics").text
+        assert httpx.post(f"{apart[task].url}/{task}", content=b"").status_code == 401
+    assert readiness(apart["gateway"].url)["models"]["detection"]["digest"] == served[1].detection.digest
+
+
+def test_a_gateway_without_a_model_says_so_and_waits_no_longer_than_its_caller(apart: dict[str, Server]) -> None:
+    """The last test here: recognition is gone after it."""
+    psutil.Process(apart["recognition"].pid).terminate()
+    psutil.Process(apart["recognition"].pid).wait(60)
+    assert httpx.get(f"{apart['gateway'].url}/readyz", timeout=60).status_code == 503
+    models = readiness(apart["gateway"].url)["models"]
+    assert models["recognition"] == {"error": "no answer: ModelAway"}
+    assert "error" not in models["detection"]
+    file, headers = {"file": ("page.png", _page())}, {HEADER: "1500"}
+    answer = httpx.post(f"{apart['gateway'].url}/v1/ocr", files=file, headers=headers, timeout=60)
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) >= 1
