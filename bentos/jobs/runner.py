@@ -148,6 +148,7 @@ class Runner:
         """Reads what is left of a job. False: it is not ours any more."""
         if counted.before and counted.before == claim.entry.total:
             return True  # only that it is done had not been said yet
+        await self._give_way()
         document = await self.desk.document(claim.entry)
         options, limits = _rest(ask.options, counted.before), self.desk.settings.limits
         deadline = Deadline.after(self.desk.settings.seconds)

@@ -134,7 +134,8 @@ def test_a_job_half_read_goes_on_where_it_was(tmp_path: Path, tiny_release: Rele
         job = await submitted(desk)
 
         def busy() -> bool:
-            engine.gate.clear()  # after the first page
+            if engine.given:  # after the first page
+                engine.gate.clear()
             return False
 
         async with running(engine, desk, busy):
@@ -162,7 +163,8 @@ def test_a_document_is_read_by_one_release(tmp_path: Path, tiny_release: Release
         job = await submitted(desk)
 
         def busy() -> bool:
-            engine.gate.clear()  # after the first page
+            if engine.given:  # after the first page
+                engine.gate.clear()
             return False
 
         async with running(engine, desk, busy):
