@@ -86,6 +86,7 @@ class Tokens:
         self._keys: tuple[jwt.PyJWK, ...] = ()
         self._fetched = self._tried = float("-inf")
         self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[None] | None = None
 
     async def identity(self, token: str) -> Identity | None:
         """Whom a token is about, if it is good now; None for any other. `OutsideSystem` without the provider's keys."""
@@ -123,8 +124,11 @@ class Tokens:
         return frozenset(self.settings.roles[name] for name in names if name in self.settings.roles)
 
     async def _key(self, name: object, algorithm: str) -> jwt.PyJWK | None:
-        if time.monotonic() - self._fetched > FRESH_SECONDS or self._find(name, algorithm) is None:
+        if self._find(name, algorithm) is None:
             await self._refresh()
+        elif time.monotonic() - self._fetched > FRESH_SECONDS and (self._fetching is None or self._fetching.done()):
+            # The one at hand is good: nobody waits for a provider that may be slow.
+            self._fetching = asyncio.create_task(self._refresh())
         if time.monotonic() - self._fetched > STALE_SECONDS:
             subject = f"keys of {self.settings.issuer}"
             raise OutsideSystem(subject, "not to be had", "its JSON Web Key Set", "try again; the log has the cause")
