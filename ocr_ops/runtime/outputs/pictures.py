@@ -93,7 +93,8 @@ def _dpi(image: Image.Image) -> tuple[float, float]:
 
 def _jpeg(data: bytes, image: Image.Image) -> tuple[bytes, str] | None:
     colours = _JPEG_COLOURS.get(image.mode)
-    return None if colours is None else (data, f"{colours}/BitsPerComponent 8/Filter/DCTDecode")
+    unsure = image.mode == "CMYK" and "adobe" not in image.info  # which end of its scale is ink, nobody says
+    return None if colours is None or unsure else (data, f"{colours}/BitsPerComponent 8/Filter/DCTDecode")
 
 
 def _png(data: bytes) -> tuple[bytes, str] | None:

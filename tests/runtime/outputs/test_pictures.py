@@ -117,6 +117,16 @@ def test_jpegs_are_taken_as_they_are(mode: str) -> None:
     assert np.abs(page.astype(int) - expected).mean() < (50 if mode == "CMYK" else 5)
 
 
+def test_inks_that_count_nobody_knows_which_way_are_coded_as_they_were_read() -> None:
+    """CMYK without Adobe's mark, which alone says that its inks are inverted."""
+    document = saved(picture().convert("CMYK"), "JPEG", quality=95)
+    at = document.index(b"\xff\xee\x00\x0eAdobe")
+    unmarked = document[:at] + document[at + 16 :]
+    (page,) = stored(made(unmarked))
+    (expected,) = page_images(unmarked, "a")
+    assert np.array_equal(page, expected)
+
+
 @pytest.mark.parametrize("form", ["BMP", "GIF", "WEBP", "TIFF"])
 def test_others_are_coded_without_loss(form: str) -> None:
     """Pixel for pixel what was read."""
@@ -126,15 +136,17 @@ def test_others_are_coded_without_loss(form: str) -> None:
     assert np.array_equal(page, expected)
 
 
-def test_pages_of_a_fax_have_its_two_densities() -> None:
-    """204 dots an inch across, 98 down, one bit each; and only those pages that were read."""
-    fax = picture(204, 98).convert("1")
+@pytest.mark.parametrize("down", [196, 98])
+def test_pages_of_a_fax_have_its_two_densities(down: int) -> None:
+    """204 dots an inch across, 196 or 98 down; and only those pages that were read."""
+    fax = picture(204, down).convert("1")
     buffer = io.BytesIO()
-    fax.save(buffer, "TIFF", compression="group4", dpi=(204, 98), save_all=True, append_images=[fax] * 4)
+    fax.save(buffer, "TIFF", compression="group4", dpi=(204, down), save_all=True, append_images=[fax] * 4)
     data = made(buffer.getvalue(), options=ReadOptions(pages="2-3,5"), count=3)
     with pypdfium2.PdfDocument(data) as pdf:
         assert [page.get_size() for page in pdf] == [(72, 72)] * 3
-    assert b"/BitsPerComponent 1/" in data
+    # Coarse ones are read with their pixels made square, which takes greys.
+    assert (b"/BitsPerComponent 1/" in data) == (down == 196)
 
 
 @pytest.mark.parametrize("dpi", [(0, 0), (1, 1), (1e9, 1e9)])
