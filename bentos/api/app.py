@@ -88,9 +88,9 @@ OPERATIONS = (
         path="/v1/ocr",
         handler=ocr.read_document,
         summary="Reads a document",
-        description="JPEG, PNG, TIFF, WebP, BMP, GIF or PDF in the field `file`. Options stand in the form or in the "
-        "query; the form wins. With `Accept: application/x-ndjson` or `text/event-stream` the pages come one after the "
-        "other as they are read, each a `PageEvent`; the last is a `DoneEvent`, or a `ProblemEvent`.",
+        description="JPEG, PNG, TIFF, WebP, BMP, GIF, PDF or DOCX in the field `file`. Options stand in the form or in "
+        "the query; the form wins. With `Accept: application/x-ndjson` or `text/event-stream` the pages come one after "
+        "the other as they are read, each a `PageEvent`; the last is a `DoneEvent`, or a `ProblemEvent`.",
         role="read",
         reads=True,
         body={"multipart/form-data": _form(_FILE)},

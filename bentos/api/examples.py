@@ -20,7 +20,7 @@ PROBLEM = Problem(
     status=415,
     detail="an unknown type",
     subject="notes.txt",
-    expected="JPEG, PNG, TIFF, WebP, BMP, GIF or PDF",
+    expected="JPEG, PNG, TIFF, WebP, BMP, GIF, PDF or DOCX",
     remedy="convert it first",
     instance="urn:ocr-ops:request:5b0c3a9d",
 )

@@ -37,7 +37,7 @@ class Problem(Value):
     """What was found."""
     subject: Annotated[str, Field(examples=["notes.txt"])]
     """What the problem is about."""
-    expected: Annotated[str, Field(examples=["JPEG, PNG, TIFF, WebP, BMP, GIF or PDF"])]
+    expected: Annotated[str, Field(examples=["JPEG, PNG, TIFF, WebP, BMP, GIF, PDF or DOCX"])]
     remedy: Annotated[str, Field(examples=["convert it first"])]
     """What to do."""
     instance: Annotated[str, Field(examples=["urn:ocr-ops:request:5b0c3a"])] | None = None

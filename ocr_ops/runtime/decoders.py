@@ -188,6 +188,7 @@ class _Warden:
                 stdout=subprocess.DEVNULL,
                 env=environment,
                 cwd="/",
+                start_new_session=True,  # Ctrl-C is for the service, which still has documents to finish
             )
         warden = cls(process, control)
         control.settimeout(_START_SECONDS)
