@@ -20,7 +20,9 @@ class Endpoint:
     ready_ms: float | None = None
 
     def __init__(self, url: str) -> None:
-        self.name, self._client = url, httpx.Client(timeout=worker.TIMEOUT)
+        # Pages come round again: what is timed is reading them, not remembering them.
+        headers = {"Cache-Control": "no-store"}
+        self.name, self._client = url, httpx.Client(timeout=worker.TIMEOUT, headers=headers)
 
     def read(self, *items: Image) -> Sample:
         (page,) = items

@@ -148,6 +148,7 @@ def measure(release: Path, floating: Path, documents: Sequence[Path]) -> Iterato
             workspace.home.mkdir()
             home = staged(Release.open(release), settings, workspace)
             env = {"OCR_OPS_HOME": str(home), "OCR_OPS_MAX_IN_FLIGHT": str(2 * many), "OCR_OPS_PROMISED_SECONDS": "600"}
+            env["OCR_OPS_CACHE"] = "off"  # the same documents come round again, to be read
             servers[name] = held.enter_context(serve(ROOT, env=env, log=folder / f"{name}.log"))
         env = {RELEASE: str(floating), "PYTHONPATH": str(ROOT)}
         servers["naive"] = held.enter_context(serve("tests.benchmarks.naive:Naive", env=env, log=folder / "naive.log"))

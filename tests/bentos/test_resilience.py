@@ -54,6 +54,7 @@ PAGE = _document()
 @contextmanager
 def _serving(served: Served, folder: Path, **env: str) -> Iterator[Server]:
     away = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "OCR_OPS_HOME": str(served[0].home)}
+    away["OCR_OPS_CACHE"] = "off"  # the same documents come round again, to be read
     with serve(ROOT, env={**away, **env}, log=folder / "server.log") as server:
         yield server
 
