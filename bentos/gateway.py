@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from bentos.admission import Admission
 from bentos.answers import Answers
+from bentos.api.idempotency import Idempotency
 from bentos.audit import Auditor
 from bentos.auth import Access, Caller, default_host, require_access
 from bentos.cache import cache_from_environment
@@ -77,6 +78,7 @@ class Gateway:
         self.admission = Admission(MAX_IN_FLIGHT, PROMISED_SECONDS, self.engine.expected)
         self.document_seconds = DOCUMENT_SECONDS
         self.access = Access.from_environment()
+        self.idempotency = Idempotency.over(self.store)
         self.meter = Meter.from_environment(self.store)
         self.auditor = Auditor(AuditLog(Workspace.current().audit)) if switch("OCR_OPS_AUDIT") else None
         self.desk = Desk.from_environment(self.store)

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 from bentos.api import about, admin, jobs, ocr, preview, web
 from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
 from bentos.api.form import FIELD, OUTPUT, OUTPUTS
+from bentos.api.idempotency import HEADER as IDEMPOTENCY_KEY
 from bentos.api.journal import Journal, Requests
 from bentos.api.ocr import BATCH_FILES, Batch, BatchDoneEvent, DocumentEvent, DoneEvent, PageEvent
 from bentos.api.openapi import document
@@ -61,16 +62,17 @@ _PARAMETERS: tuple[Schema, ...] = (
     {
         "name": HEADER,
         "in": "header",
-        "description": "Milliseconds after which the answer is of no use any more.",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 10**11 - 1},
+        "description": "Milliseconds, a whole number, after which the answer is of no use any more.",
+        "schema": {"type": "string"},
     },
 )
 _WEBHOOK = {"type": "string", "format": "uri", "description": "Told, signed, when the job is over."}
-_IDEMPOTENCY: Schema = {
-    "name": jobs.IDEMPOTENCY,
+_KEY: Schema = {
+    "name": IDEMPOTENCY_KEY,
     "in": "header",
-    "description": "A name of your own for this job: sent again, it is not submitted twice.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "description": "Names what you ask for: sent again within a day, the same request is answered as the first time, "
+    "and done once. Another under the same key is refused. Streams are not kept.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-\\[\\]-~]+$"},
 }
 _JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
 _REFUSALS = (406, 408, 413, 415, 422)
@@ -94,9 +96,9 @@ OPERATIONS = (
         role="read",
         reads=True,
         body={"multipart/form-data": _form(_FILE)},
-        parameters=_PARAMETERS,
+        parameters=(*_PARAMETERS, _KEY),
         answers={200: {**dict.fromkeys(MEDIA_TYPES), "application/json": Reading, NDJSON: None, EVENTS: None}},
-        problems=_REFUSALS,
+        problems=(*_REFUSALS, 409),
         models=(PageEvent, DoneEvent, ProblemEvent),
     ),
     Operation(
@@ -109,9 +111,9 @@ OPERATIONS = (
         role="read",
         reads=True,
         body={"multipart/form-data": _form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": BATCH_FILES})},
-        parameters=_PARAMETERS,
+        parameters=(*_PARAMETERS, _KEY),
         answers={200: {"application/json": Batch, NDJSON: None, EVENTS: None}},
-        problems=_REFUSALS,
+        problems=(*_REFUSALS, 409),
         models=(DocumentEvent, BatchDoneEvent),
     ),
     Operation(
@@ -136,7 +138,7 @@ OPERATIONS = (
         "the same submitted again is the same job. A URL in `webhook` is told when the job is over.",
         role="read",
         body={"multipart/form-data": _form(_FILE, {"webhook": _WEBHOOK})},
-        parameters=(*_PARAMETERS, _IDEMPOTENCY),
+        parameters=(*_PARAMETERS, _KEY),
         answers={202: {"application/json": jobs.JobStatus}},
         problems=(*_REFUSALS, 429),
         tag="jobs",

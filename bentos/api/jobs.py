@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bentos.api.form import output_of, receive
+from bentos.api.idempotency import key_of
 from bentos.api.problems import Problem, Refusal, problem_of
 from bentos.api.serving import deadline_of, gateway_of, unless_left
 from bentos.auth import Caller
@@ -24,8 +25,6 @@ from ocr_ops.core.options import OutputFormat
 from ocr_ops.core.record import Value, digest_bytes
 from ocr_ops.runtime.outputs import Rendered, render
 
-IDEMPOTENCY = "idempotency-key"
-_KEY_LENGTH = 255
 _PAUSE = "2"
 """Seconds after which there may be something new."""
 
@@ -67,10 +66,7 @@ class JobList(Value):
 async def submit_job(request: Request) -> Response:
     gateway = gateway_of(request)
     desk, deadline = gateway.desk, deadline_of(request)
-    key = request.headers.get(IDEMPOTENCY)
-    if key is not None and not (0 < len(key) <= _KEY_LENGTH and key.isascii() and key.isprintable()):
-        expected = f"1 to {_KEY_LENGTH} printable ASCII characters"
-        raise Refusal("header `Idempotency-Key`", "another", expected, "correct it", 422, "invalid-header")
+    key = key_of(request)
     with gateway.admission.admit():
         try:
             async with deadline.timeout():

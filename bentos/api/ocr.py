@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing
 from typing import Annotated, Literal
 
@@ -101,8 +101,12 @@ async def read_document(request: Request) -> Response:
         (document,) = asked.documents
         kind = stream_of(request.headers.get("accept", ""))
         if kind is None:
-            rendered = await unless_left(request, _read(request, document, asked, deadline))
-            return Response(rendered.data, media_type=rendered.media_type)
+
+            async def answer() -> Response:
+                rendered = await unless_left(request, _read(request, document, asked, deadline))
+                return Response(rendered.data, media_type=rendered.media_type)
+
+            return await _once(request, asked, deadline, answer)
         pages = _pages(request, document, asked, deadline)
         await held.enter_async_context(aclosing(pages))
         # What is wrong from the start is an answer of its own, with its status.
@@ -120,9 +124,21 @@ async def read_documents(request: Request) -> Response:
         kind = stream_of(request.headers.get("accept", ""))
         if kind is not None:
             return Stream(request, kind, _batch_events(items), held.pop_all())
-        found = await unless_left(request, _all(items))
-        text = await run_in_threadpool(Batch(documents=found).model_dump_json, exclude_none=True)
-        return Response(text, media_type="application/json")
+
+        async def answer() -> Response:
+            found = await unless_left(request, _all(items))
+            text = await run_in_threadpool(Batch(documents=found).model_dump_json, exclude_none=True)
+            return Response(text, media_type="application/json")
+
+        return await _once(request, asked, deadline, answer)
+
+
+async def _once(
+    request: Request, asked: Asked, deadline: Deadline, answer: Callable[[], Awaitable[Response]]
+) -> Response:
+    if not may_be_kept(request):
+        return await answer()
+    return await gateway_of(request).idempotency.once(request, asked, deadline, answer)
 
 
 async def _received(request: Request, deadline: Deadline, *, limit: int, files: int = 1) -> Asked:

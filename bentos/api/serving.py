@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from bentos.admission import Admission
 from bentos.answers import Answers
+from bentos.api.idempotency import Idempotency
 from bentos.api.problems import CLIENT_LEFT, status_of
 from bentos.audit import Auditor
 from bentos.auth import Access
@@ -30,6 +31,7 @@ class Gateway(Protocol):
     answers: Answers
     desk: Desk
     admission: Admission
+    idempotency: Idempotency
     document_seconds: int
     """What a request may take, whatever its deadline says."""
     access: Access
