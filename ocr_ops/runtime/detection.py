@@ -34,7 +34,8 @@ SAME_HEIGHT = 1.5
 """How much higher one of the two may be."""
 VERTICAL = 2.0
 """Height over width, and over the height of the page's lines, above which a box holds text running downwards."""
-MAX_ENLARGEMENT = 1.5
+MAX_ENLARGEMENT = 2.0
+"""Word F1 of receipts at 75 dpi is 0.739 with 1.5, 0.756 with 2, 0.748 with 3; at 100 and 150 dpi it is the same."""
 
 
 @dataclass(frozen=True, slots=True)

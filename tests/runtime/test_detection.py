@@ -136,10 +136,10 @@ def test_a_prepared_page_fits_the_network(width: int, height: int) -> None:
 def test_small_pages_are_enlarged_only_so_far() -> None:
     """The limit is an argument."""
     page = np.zeros((100, 100, 3), np.uint8)
-    assert prepare_page(page, SPEC).pixels.shape == (160, 160)
+    assert prepare_page(page, SPEC).pixels.shape == (192, 192)
     assert prepare_page(page, SPEC, max_enlargement=1).pixels.shape == (96, 96)
     colour = InputSpec(channels=3, mean=(0.5,) * 3, std=(0.5,) * 3, stride=32, max_side=640)
-    assert prepare_page(page, colour).pixels.shape == (160, 160, 3)
+    assert prepare_page(page, colour).pixels.shape == (192, 192, 3)
 
 
 def test_the_network_finds_lines(tiny_release: Release) -> None:
