@@ -141,7 +141,7 @@ class RecognitionLesson:
         if rng.random() < 0.3:
             image = augment.tone(rng, image)
         if rng.random() < 0.6:
-            image = augment.camera(rng, image, 0.6)
+            image = augment.camera(rng, image, 0.8)
         return Crop(image, crop.text, crop.folded)
 
     def _collate(self, crops: Sequence[Crop]) -> loop.Batch:
