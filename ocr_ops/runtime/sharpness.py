@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 
-SOFT = 1.8
+SOFT = 1.4
 """Softness from which on a page is sharpened. Real pages: as they are 0.5 to 1.3, blurred by a sigma of 1 pixel 1.0 to
 2.1, of 1.5 pixels 1.4 to 2.6, of 2 pixels 1.8 to 3.3. What is less soft the networks read better as it is."""
 SIGMA = 0.57
