@@ -26,7 +26,7 @@ from ocr_ops.release.server import readiness
 
 LOCUSTFILE = Path(ocr_ops.__file__).resolve().parent.parent / "loadtests" / "locustfile.py"
 WARM_UP_DOCUMENTS = 24
-"""BentoML's dispatcher trains on its first eleven batches of each model; here are two documents for each."""
+"""Until every thread has read pages of its own, and the service knows its pace."""
 STOP_SECONDS = 60
 """What requests in flight get to finish. Those that do not are failures, and counted."""
 

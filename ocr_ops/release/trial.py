@@ -39,7 +39,7 @@ STILL_RISING = 1.05
 FEWEST_ANSWERS = 8
 """Of a step; fewer say nothing about a 95th percentile."""
 WARM_UP_DOCUMENTS = 12
-"""For each worker: BentoML's dispatcher trains on its first eleven batches of each model."""
+"""For each worker, as `gate.WARM_UP_DOCUMENTS`."""
 WATCH_SECONDS = 0.5
 
 
