@@ -53,12 +53,12 @@ class ReadOptions(Value):
     """Faint print is darkened."""
     sharpen: bool = True
     """Pages out of focus are sharpened."""
-    deskew: bool = False
+    deskew: bool = True
     """Level a crooked page before its text is looked for."""
-    denoise: bool = False
-    """Take out specks and grain."""
+    denoise: bool = True
+    """Take specks out of a page that is full of them."""
     upscale: bool = False
-    """Enlarge pages of few pixels."""
+    """Enlarge pages of few pixels: at 75 dpi they read a little better, for half as much again of the work."""
 
     @property
     def digest(self) -> str:
