@@ -26,6 +26,8 @@ LEAST = 12
 MARGIN = 2.0
 """How many times as many characters in clear words one way must give to be the right one. On real pages, the right
 way gives five times as many and more."""
+CROOKED = 3.0
+"""Degrees from which on a page is levelled and read anew: boxes follow their text that far."""
 PROBES = 8
 """Pieces that are read the other ways."""
 PROBE = 12.0
@@ -57,6 +59,15 @@ class Pieces:
         along = (self.polygons[:, 1] - self.polygons[:, 0] + self.polygons[:, 2] - self.polygons[:, 3]) / 2
         length = np.hypot(along[:, 0], along[:, 1])
         return bool(length[np.abs(along[:, 1]) > np.abs(along[:, 0])].sum() > length.sum() / 2)
+
+    @property
+    def crooked(self) -> bool:
+        """Whether most of the text, by length, runs `CROOKED` degrees or more off the page's sides."""
+        along = (self.polygons[:, 1] - self.polygons[:, 0] + self.polygons[:, 2] - self.polygons[:, 3]) / 2
+        length = np.hypot(along[:, 0], along[:, 1])
+        degrees = np.degrees(np.arctan2(along[:, 1], along[:, 0]))
+        off = np.abs((degrees + 45) % 90 - 45)
+        return bool(length[off >= CROOKED].sum() > length.sum() / 2)
 
     @property
     def doubtful(self) -> bool:

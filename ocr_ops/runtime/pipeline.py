@@ -17,7 +17,7 @@ from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
 from ocr_ops.runtime.layout import assemble, placed
 from ocr_ops.runtime.orientation import Pieces, flipped, probes
-from ocr_ops.runtime.preprocess import AS_IT_IS, View, prepared
+from ocr_ops.runtime.preprocess import AS_IT_IS, View, levelled, prepared
 from ocr_ops.runtime.recognition import Recognizer, prepare_crops
 from ocr_ops.runtime.session import to_channels
 
@@ -53,6 +53,11 @@ async def read_page(
     view = await models.aside(_prepared, page, detection, recognition, options)
     held = _Held(view.pixels, models, detection, recognition)
     pieces = await held.read_all()
+    if options.deskew and pieces.crooked:
+        level = await models.aside(view.then, levelled)
+        if level.back is not view.back:
+            view, held = level, replace(held, page=level.pixels)
+            pieces = await held.read_all()
     degrees: Orientation = 0
     if options.orientation and pieces.doubtful:
         degrees, pieces = await _upright(held, pieces)

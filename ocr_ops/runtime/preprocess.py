@@ -183,6 +183,7 @@ STEPS: Mapping[str, Step] = {
     "contrast": strong,
     "sharpen": sharp,
     "upscale": enlarged,
-    "deskew": levelled,
 }
-"""In the order they are done, each by the name of its option. Orientation comes after them: it takes the models."""
+"""In the order they are done, each by the name of its option. Whether a page is to be levelled (`deskew`) or turned
+(`orientation`) shows only after it was read once: pages that need neither pay nothing.
+"""

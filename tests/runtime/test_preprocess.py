@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ocr_ops.bench.degrade import blurred, rotated
 from ocr_ops.core.options import ReadOptions
-from ocr_ops.runtime.preprocess import AS_IT_IS, STEPS, prepared, skew
+from ocr_ops.runtime.preprocess import AS_IT_IS, STEPS, levelled, prepared, skew
 
 Picture = NDArray[np.uint8]
 ALL = ReadOptions(contrast=True, sharpen=True, deskew=True, denoise=True, upscale=True)
@@ -62,7 +62,7 @@ def test_points_find_their_way_back() -> None:
     """A mark on a small, crooked page is where the way back says, to a pixel."""
     page = rotated(np.ascontiguousarray(written()[:700, :700]), 5)
     page[300:304, 200:204] = (255, 0, 0)
-    view = prepared(page, ALL)
+    view = prepared(page, ALL).then(levelled)
     assert max(view.pixels.shape) > 1400
     red = (view.pixels[:, :, 0].astype(int) - view.pixels[:, :, 1]) > 128
     x, y = np.argwhere(red).mean(axis=0)[::-1] + 0.5
