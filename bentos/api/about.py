@@ -19,7 +19,7 @@ from ocr_ops.core.record import Value
 from ocr_ops.core.spec import TASKS, Task
 from ocr_ops.runtime import telemetry
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WebP", "BMP", "GIF", "PDF")
+FORMATS = ("JPEG", "PNG", "TIFF", "WebP", "BMP", "GIF", "PDF", "DOCX")
 
 Count = Annotated[int, Field(ge=0)]
 

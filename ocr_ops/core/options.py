@@ -36,14 +36,9 @@ Ranges = Annotated[str, StringConstraints(max_length=200, pattern=f"^{_RANGES.pa
 class ReadOptions(Value):
     """The defaults read a whole document as well as it can be. The digest is part of a cached answer's key."""
 
-    pages: (
-        Annotated[str, StringConstraints(max_length=200, pattern=f"^{_RANGES.pattern}$"), AfterValidator(_ranges)]
-        | None
-    ) = None
+    pages: Ranges | None = None
     """Which pages, counted from 1: `1-3,8`. None: all. Those beyond the document's end are left out."""
-    language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)] | None = (
-        None
-    )
+    language: Annotated[str, StringConstraints(pattern=_LANGUAGE, max_length=35)] | None = None
     """BCP 47 tag of the document's language. It is told in outputs; a release that cannot write it refuses."""
     text_layer: Literal["auto", "ignore"] = "auto"
     """Whether a PDF page's own text is taken where it is sound, or every page is read from its pixels."""

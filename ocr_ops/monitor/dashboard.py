@@ -118,6 +118,42 @@ def panels(slo: SloFile) -> dict[str, tuple[PanelSpec, ...]]:
             ),
             PanelSpec("Stage duration, mean", "s", (("{{stage}}", _mean(metrics.STAGE_SECONDS, "stage")),), width=12),
         ),
+        "Cache, jobs and what is depended on": (
+            PanelSpec(
+                "Readings by where they come from",
+                "reqps",
+                (("{{result}}", f"sum by (result) (rate({metrics.CACHE_ASKED}[{RATE}]))"),),
+            ),
+            PanelSpec("Bytes in the processes' caches", "bytes", (("cache", f"sum({metrics.CACHE_BYTES})"),)),
+            PanelSpec(
+                "Jobs and webhooks a second",
+                "short",
+                (
+                    ("jobs {{state}}", f"sum by (state) (rate({metrics.JOBS_OVER}[{RATE}]))"),
+                    ("webhooks {{result}}", f"sum by (result) (rate({metrics.WEBHOOKS}[{RATE}]))"),
+                ),
+            ),
+            PanelSpec(
+                "Redis answers",
+                "none",
+                (("redis", f"min({metrics.STORE_UP})"),),
+                kind="stat",
+                width=4,
+                alarm=((None, "red"), (1.0, "green")),
+            ),
+            PanelSpec(
+                "Redis found away, by reason",
+                "short",
+                (("{{reason}}", f"sum by (reason) (increase({metrics.STORE_LEFT}[{RATE}]))"),),
+                width=10,
+            ),
+            PanelSpec(
+                "Audit entries lost",
+                "short",
+                (("lost", f"sum(increase({metrics.AUDIT_LOST}[{RATE}]))"),),
+                width=10,
+            ),
+        ),
         "What is served": (
             PanelSpec("Release", "none", (("", f"count by (digest) ({metrics.RELEASE_INFO})"),), kind="table", width=8),
             PanelSpec(
