@@ -234,6 +234,7 @@ def test_answers_under_way_are_finished_when_all_is_told_to_end(
     """The models end after the gateway, though everybody is told at once."""
     with ThreadPoolExecutor(1) as pool:
         with _echo("Outer", tmp_path, served[0]) as server:
+            assert _many(server, 1) == {"ok": 1}  # the model is up, too
             answer = pool.submit(_one, server, "/slow", 3, 60)
             _eventually(lambda: readiness(server.url)["inside"] == 1)
             psutil.Process(server.pid).terminate()
