@@ -78,7 +78,7 @@ def test_a_gateway_without_a_model_says_so_and_waits_no_longer_than_its_caller(a
     models = readiness(apart["gateway"].url)["models"]
     assert models["recognition"] == {"error": "no answer: ModelAway"}
     assert "error" not in models["detection"]
-    file, headers = {"file": ("page.png", _page())}, {HEADER: "1500"}
+    file, headers = {"file": ("page.png", _page())}, {HEADER: "1500", "Cache-Control": "no-store"}
     answer = httpx.post(f"{apart['gateway'].url}/v1/ocr", files=file, headers=headers, timeout=60)
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
