@@ -293,10 +293,10 @@ def test_options_and_key_are_sent(ask: Callable[..., Any], monkeypatch: pytest.M
     """What is as by default is left for the service to decide."""
     monkeypatch.setenv("OCR_OPS_API_KEY", "secret")
     with scripted(READING) as server:
-        ask(server, "read", Document("päge.png", READ), ReadOptions(pages="1-3", deskew=True, orientation=False))
+        ask(server, "read", Document("päge.png", READ), ReadOptions(pages="1-3", upscale=True, orientation=False))
         (asked,) = server.asked
         assert asked.headers["Authorization"] == "Bearer secret"
-        for name, value in (("pages", "1-3"), ("deskew", "true"), ("orientation", "false"), ("output", "json")):
+        for name, value in (("pages", "1-3"), ("upscale", "true"), ("orientation", "false"), ("output", "json")):
             assert f'name="{name}"\r\n\r\n{value}\r\n'.encode() in asked.body
         assert b'name="contrast"' not in asked.body
         assert READ in asked.body
