@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from bentos.cache import Cache, Turn
-from bentos.deadline import Deadline, too_late
+from bentos.deadline import Deadline
 from bentos.engine import Engine
 from ocr_ops import __version__
 from ocr_ops.core.errors import UnreadableDocument
@@ -179,7 +179,7 @@ class Answers:
                     async with question.deadline.timeout():
                         await news.wait()
                 except TimeoutError:
-                    raise too_late(question.name) from None
+                    raise question.deadline.too_late(question.name) from None
         finally:
             flight.passengers -= 1
             if not flight.passengers and not flight.over:

@@ -16,6 +16,8 @@ HEADER = "x-ocr-ops-remaining-ms"
 class Deadline:
     end: float
     """Of the monotonic clock, which no step of the time of day moves; seconds."""
+    asked: bool = False
+    """Whether the caller set it, or it is the most that the service gives anyone."""
 
     @classmethod
     def after(cls, seconds: float) -> Self:
@@ -29,7 +31,8 @@ class Deadline:
             return cls.after(most)
         if not (value.isascii() and value.isdigit() and len(value) < 12):
             raise UsageError(HEADER, repr(value[:40]), "milliseconds", "correct the header, or leave it out")
-        return cls.after(min(int(value) / 1000, most))
+        seconds = int(value) / 1000
+        return cls(time.monotonic() + min(seconds, most), asked=seconds <= most)
 
     @property
     def header(self) -> str:
@@ -47,9 +50,12 @@ class Deadline:
     def require(self, subject: object) -> None:
         """`TooLate` once it has passed."""
         if self.remaining() <= 0:
-            raise too_late(subject)
+            raise self.too_late(subject)
 
-
-def too_late(subject: object) -> TooLate:
-    """The deadline passed before `subject` was done."""
-    return TooLate(subject, "not done by its deadline", "a quicker answer", "send fewer pages at once, or try again")
+    def too_late(self, subject: object) -> TooLate:
+        """It passed before `subject` was done."""
+        if self.asked:
+            remedy = f"allow more time in {HEADER}, or send fewer pages at once"
+            return TooLate(subject, "not done by the deadline it came with", "more time", remedy)
+        remedy = "try again, send fewer pages at once, or submit a job"
+        return TooLate(subject, "not done in the time that any request is given", "fewer pages", remedy, 503)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bentos.admission import Pace
-from bentos.deadline import Deadline, too_late
+from bentos.deadline import Deadline
 from bentos.hop import Hop
 from bentos.packing import pack, unpack_boxes, unpack_texts
 from ocr_ops.core.errors import ModelAway
@@ -141,7 +141,7 @@ class Engine:
                         async with deadline.timeout():
                             page = await ahead[0]
                     except TimeoutError:
-                        raise too_late(name) from None
+                        raise deadline.too_late(name) from None
                     if page is None:
                         return
                     ahead.popleft()

@@ -56,9 +56,9 @@ class Hop:
                     if answer.status == 200:
                         return found
                     if answer.status != 503:
-                        raise self._failed(answer.status, found)
+                        raise self._failed(answer.status, found, deadline)
             except TimeoutError:
-                raise deadlines.too_late(self.url) from None
+                raise deadline.too_late(self.url) from None
             except aiohttp.ClientConnectorError:
                 pass  # nobody there yet: nothing was sent
             except _LOST as error:
@@ -105,9 +105,9 @@ class Hop:
         at = urlsplit(self.url)
         return "http://model" if at.scheme == "file" else f"{at.scheme.replace('tcp', 'http')}://{at.netloc}{at.path}"
 
-    def _failed(self, status: int, body: bytes) -> OcrOpsError:
-        if status == 504:
-            return deadlines.too_late(self.url)
+    def _failed(self, status: int, body: bytes, deadline: Deadline | None = None) -> OcrOpsError:
+        if status == 504 and deadline is not None:
+            return deadline.too_late(self.url)
         return self._away(f"{status} {body[:200].decode(errors='replace')}")
 
     def _away(self, found: str) -> ModelAway:

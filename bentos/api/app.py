@@ -1,9 +1,11 @@
 """The app: all operations, and the middleware around them, in its order."""
 
+import json
+from functools import cache
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from bentos.api import about, admin, jobs, ocr, preview, web
@@ -12,15 +14,18 @@ from bentos.api.form import FIELD, OUTPUT, OUTPUTS
 from bentos.api.idempotency import HEADER as IDEMPOTENCY_KEY
 from bentos.api.journal import Journal, Requests
 from bentos.api.ocr import BATCH_FILES, Batch, BatchDoneEvent, DocumentEvent, DoneEvent, PageEvent
-from bentos.api.openapi import document
+from bentos.api.openapi import document, limited
 from bentos.api.operations import Dispatch, Handler, Operation, Schema, Table
 from bentos.api.problems import Foreign, Problems
+from bentos.api.serving import gateway_of
 from bentos.api.stream import ProblemEvent
 from bentos.audit import Audited
 from bentos.auth import Guard
 from bentos.deadline import HEADER
 from bentos.headers import secured
+from bentos.jobs.webhook import MAX_URL, URL_PATTERN
 from bentos.limits import Limiter
+from ocr_ops.core.languages import writable
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
@@ -44,12 +49,19 @@ def _form(file: Schema, more: Schema | None = None) -> Schema:
     return {"type": "object", "properties": properties, "required": [FIELD], "additionalProperties": False}
 
 
-async def openapi(_request: Request) -> Response:
-    return JSONResponse(DOCUMENT)
+async def openapi(request: Request) -> Response:
+    charset = gateway_of(request).engine.release.recognition.manifest.charset
+    return Response(_written(writable(charset)), media_type="application/json")
 
 
-async def docs(_request: Request) -> Response:
-    return JSONResponse(DOCUMENT)
+async def docs(request: Request) -> Response:
+    return await openapi(request)
+
+
+@cache
+def _written(languages: tuple[str, ...]) -> bytes:
+    """The document, of a release that can write these languages."""
+    return json.dumps(limited(DOCUMENT, languages)).encode()
 
 
 def _page(path: str, handler: Handler, summary: str) -> Operation:
@@ -62,11 +74,18 @@ _PARAMETERS: tuple[Schema, ...] = (
     {
         "name": HEADER,
         "in": "header",
-        "description": "Milliseconds, a whole number, after which the answer is of no use any more.",
-        "schema": {"type": "string"},
+        "description": "Milliseconds after which the answer is of no use any more: 504 then. At most what the service "
+        "gives any request.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 99_999_999_999},
     },
 )
-_WEBHOOK = {"type": "string", "format": "uri", "description": "Told, signed, when the job is over."}
+_WEBHOOK = {
+    "type": "string",
+    "format": "uri",
+    "pattern": URL_PATTERN,
+    "maxLength": MAX_URL,
+    "description": "Of a public place. Told, signed, when the job is over.",
+}
 _KEY: Schema = {
     "name": IDEMPOTENCY_KEY,
     "in": "header",
@@ -75,7 +94,7 @@ _KEY: Schema = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-\\[\\]-~]+$"},
 }
 _JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
-_REFUSALS = (406, 408, 413, 415, 422)
+_REFUSALS = (406, 408, 413, 415, 422, 504)
 
 
 def _told(path: str, handler: Handler, summary: str, kind: type[Value] | None = None, **more: Any) -> Operation:
@@ -209,7 +228,7 @@ OPERATIONS = (
     _page("/web/{name}", web.web_file, "What these two are made of"),
 )
 DOCUMENT = document(OPERATIONS)
-"""As `GET /openapi.json` answers it."""
+"""As `GET /openapi.json` answers it, but for the languages, which are the release's."""
 
 
 def around(others: ASGIApp, *, logged: bool) -> ASGIApp:

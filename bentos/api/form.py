@@ -24,7 +24,9 @@ OPTIONS = (*ReadOptions.model_fields, OUTPUT)
 RECEIVE_SECONDS = 60.0
 _ENVELOPE_BYTES = 64 * 1024
 """What a body may hold besides its files: boundaries, headers, a few small fields."""
-_FIELD_BYTES = 1024
+_FIELD_BYTES = 2048
+_SWITCHES = frozenset(name for name, field in ReadOptions.model_fields.items() if field.annotation is bool)
+_SAID = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,15 +72,19 @@ async def receive(request: Request, *, limit: int, files: int = 1, more: tuple[s
 def output_of(request: Request, otherwise: OutputFormat) -> OutputFormat:
     """The output the query names, which may name nothing else."""
     query = _fields(request.query_params.multi_items(), (OUTPUT,), "query parameter")
-    return asked_for({OUTPUT: query.get(OUTPUT) or otherwise}, request)[1]
+    return asked_for({OUTPUT: query.get(OUTPUT, otherwise)}, request)[1]
 
 
 def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions, OutputFormat]:
     """Options and output of these fields. An output that no field names is what the header `Accept` prefers."""
     given = dict(fields)
     output = given.pop(OUTPUT, None)
+    switches = {name: _SAID.get(given[name]) for name in given if name in _SWITCHES}
+    for name, said in switches.items():
+        if said is None:
+            raise _invalid(name, given[name], "true or false")
     try:
-        options = ReadOptions.model_validate(given)
+        options = ReadOptions.model_validate({**given, **switches})
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])

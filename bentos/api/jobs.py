@@ -15,7 +15,6 @@ from bentos.api.idempotency import key_of
 from bentos.api.problems import Problem, Refusal, problem_of
 from bentos.api.serving import deadline_of, gateway_of, unless_left
 from bentos.auth import Caller
-from bentos.deadline import too_late
 from bentos.jobs.desk import Desk
 from bentos.jobs.job import OVER, Ask, Entry, Notice, Refused, State
 from bentos.usage import Usage
@@ -72,7 +71,7 @@ async def submit_job(request: Request) -> Response:
             async with deadline.timeout():
                 asked = await receive(request, limit=desk.settings.limits.max_bytes, more=("webhook",))
         except TimeoutError:
-            raise too_late("document") from None
+            raise deadline.too_late("document") from None
         if asked.options.language is not None:
             require_writable(asked.options.language, gateway.engine.release.recognition.manifest.charset)
         webhook = asked.more.get("webhook")

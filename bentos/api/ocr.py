@@ -17,7 +17,7 @@ from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
 from bentos.api.serving import counted, deadline_of, gateway_of, may_be_kept, unless_left
 from bentos.api.stream import Stream
-from bentos.deadline import Deadline, too_late
+from bentos.deadline import Deadline
 from bentos.usage import Usage
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.languages import require_writable
@@ -146,7 +146,7 @@ async def _received(request: Request, deadline: Deadline, *, limit: int, files: 
         async with deadline.timeout():
             asked = await receive(request, limit=limit, files=files)
     except TimeoutError:
-        raise too_late("document") from None
+        raise deadline.too_late("document") from None
     if asked.options.language is not None:
         require_writable(asked.options.language, gateway_of(request).engine.release.recognition.manifest.charset)
     request.state.told = {"documents": len(asked.documents), "output": asked.output}

@@ -1,6 +1,7 @@
 """The API as an OpenAPI 3.1 document, made of its operations and of the models they answer with."""
 
-from collections.abc import Iterable, Mapping
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -31,7 +32,8 @@ _TOLD = {
     422: "The document cannot be read, or an option is not one.",
     429: "The caller's rate or quota is used up.",
     500: "A fault of the service.",
-    503: "The service has too much to do, or the answer was not ready by the deadline.",
+    503: "The service has too much to do, or the answer was not ready in the time it gives any.",
+    504: "The answer was not ready by the deadline that the request came with.",
 }
 _TEXT = {"type": "string"}
 _RETRIED = frozenset({409, 429, 503})
@@ -72,6 +74,32 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             },
         },
     }
+
+
+def limited(document: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Any]:
+    """The same of a release that can write these languages and no others; of one that can write none, without the
+    option.
+    """
+    made: dict[str, Any] = copy.deepcopy(dict(document))
+    for fields in _fields(made):
+        if not languages:
+            fields.pop("language", None)
+        elif "language" in fields:
+            fields["language"] |= {
+                "pattern": f"^({'|'.join(languages)})(-[A-Za-z0-9]{{2,8}})*$",
+                "examples": ["de" if "de" in languages else languages[0]],
+            }
+    return made
+
+
+def _fields(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas of what each operation may be asked, by name: of its form; of its query, which is told anew."""
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            yield content["schema"]["properties"]
+        schemas = {one["name"]: one["schema"] for one in operation["parameters"]}
+        yield schemas
+        operation["parameters"] = [one for one in operation["parameters"] if one["name"] in schemas]
 
 
 def _operation(operation: Operation) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from bentos.api.form import Asked, receive
 from bentos.api.serving import deadline_of, gateway_of, unless_left
-from bentos.deadline import Deadline, too_late
+from bentos.deadline import Deadline
 from bentos.engine import Engine
 
 MAX_SIDE = 2000
@@ -41,7 +41,7 @@ async def _first(engine: Engine, asked: Asked, deadline: Deadline) -> NDArray[np
             async for sheet in sheets:
                 return sheet.image
     except TimeoutError:
-        raise too_late(document.name) from None
+        raise deadline.too_late(document.name) from None
     return None
 
 

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ocr_ops.core.errors import BadInput, OcrOpsError, OutsideSystem, Overloaded, UnreadableDocument
+from ocr_ops.core.errors import BadInput, OcrOpsError, OutsideSystem, Overloaded, TooLate, UnreadableDocument
 from ocr_ops.core.record import Value
 
 PROBLEM = "application/problem+json"
@@ -87,7 +87,7 @@ def status_of(error: OcrOpsError) -> int:
     """The HTTP status an error is told with."""
     if isinstance(error, Refusal):
         return error.status
-    if isinstance(error, UnreadableDocument):
+    if isinstance(error, UnreadableDocument | TooLate):
         return error.http_status
     return 503 if isinstance(error, OutsideSystem) else 422
 

@@ -24,7 +24,11 @@ SECRET_PREFIX = "whsec_"  # noqa: S105  it says that one follows
 BACK_OFF = (5.0, 30.0, 120.0, 600.0, 1800.0)
 """Seconds after each try that failed; after the last there is none."""
 _SECONDS = 10.0
-_LENGTH = 2000
+MAX_URL = 2000
+"""Characters."""
+_PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+URL_PATTERN = f"^https://[A-Za-z0-9.-]+(:({_PORT}))?([/?#]|$)"
+"""What a URL may look like, as JSON Schema has it. Addresses among them must be public, which no pattern tells."""
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -42,7 +46,7 @@ class Webhooks:
             url = URL(text)
         except ValueError:
             raise _refused("no URL") from None
-        if len(text) > _LENGTH or not url.host or url.scheme not in schemes:
+        if len(text) > MAX_URL or not url.host or url.scheme not in schemes:
             raise _refused(f"a URL of {len(text)} characters, `{url.scheme[:20]}`", f"{' or '.join(schemes)}://")
         if url.user is not None or url.password is not None:
             raise _refused("a URL with a name or a password")

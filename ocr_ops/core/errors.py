@@ -22,7 +22,7 @@ OcrOpsError
     ├── ModelAway             a model service does not answer, or failed
     ├── Overloaded            the service has as much to do as it can answer in time
     ├── StoreAway             Redis is slow, full, read-only or gone; who needs it goes on without
-    └── TooLate               the caller's deadline passed
+    └── TooLate               the deadline passed: the caller's, or the service's own
 """
 
 from enum import IntEnum
@@ -162,4 +162,11 @@ class StoreAway(OutsideSystem):
 
 
 class TooLate(OutsideSystem):
-    pass
+    """`http_status` is 504 where the caller set the deadline, and 503 where it was the service's own."""
+
+    def __init__(self, subject: object, found: str, expected: str, remedy: str, http_status: int = 504) -> None:
+        super().__init__(subject, found, expected, remedy)
+        self.http_status = http_status
+
+    def __reduce__(self) -> tuple[type["OcrOpsError"], tuple[str, str, str, str, int]]:  # type: ignore[override]
+        return type(self), (self.subject, self.found, self.expected, self.remedy, self.http_status)

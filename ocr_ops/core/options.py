@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from ocr_ops.core.record import Value, canonical_json, digest_bytes
 
@@ -30,14 +30,20 @@ def page_spans(value: str) -> tuple[tuple[int, int], ...]:
     return tuple((int(first), int(last or first)) for first, _, last in parts)
 
 
-Ranges = Annotated[str, StringConstraints(max_length=200, pattern=f"^{_RANGES.pattern}$"), AfterValidator(_ranges)]
+Ranges = Annotated[
+    str,
+    StringConstraints(max_length=200, pattern=f"^{_RANGES.pattern}$"),
+    AfterValidator(_ranges),
+    Field(json_schema_extra={"format": "page-ranges"}),  # no pattern tells that they count upwards
+]
 
 
 class ReadOptions(Value):
     """The defaults read a whole document as well as it can be. The digest is part of a cached answer's key."""
 
     pages: Ranges | None = None
-    """Which pages, counted from 1: `1-3,8`. None: all. Those beyond the document's end are left out."""
+    """Which pages, counted from 1: `1-3,8`, each range upwards. None: all. Those beyond the document's end are left
+    out."""
     language: Annotated[str, StringConstraints(pattern=_LANGUAGE, max_length=35)] | None = None
     """BCP 47 tag of the document's language. It is told in outputs; a release that cannot write it refuses."""
     text_layer: Literal["auto", "ignore"] = "auto"

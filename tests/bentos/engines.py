@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from PIL import Image
 
-from bentos.deadline import Deadline, too_late
+from bentos.deadline import Deadline
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page
 from ocr_ops.core.release import Release
@@ -52,7 +52,7 @@ class WatchedEngine:
                     async with deadline.timeout():
                         await self.gate.wait()
                 except TimeoutError:
-                    raise too_late(name) from None
+                    raise deadline.too_late(name) from None
                 if error is not None and given == after:
                     raise error
                 given += 1

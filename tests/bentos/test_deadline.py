@@ -17,6 +17,13 @@ def test_nobody_is_given_more_than_the_most() -> None:
     assert 4 < Deadline.from_header(None, most=5).remaining() <= 5
 
 
+def test_whose_deadline_passed_is_told() -> None:
+    """The caller's, who can give more time; or that of the service, which is then slow."""
+    assert Deadline.from_header("1000", most=5).too_late("page.png").http_status == 504
+    assert Deadline.from_header("9000", most=5).too_late("page.png").http_status == 503
+    assert Deadline.from_header(None, most=5).too_late("page.png").http_status == 503
+
+
 @pytest.mark.parametrize("value", ["", "soon", "-1", "1.5", "１２", "9" * 12])
 def test_other_headers_are_refused(value: str) -> None:
     with pytest.raises(UsageError, match=HEADER):
@@ -26,8 +33,9 @@ def test_other_headers_are_refused(value: str) -> None:
 def test_what_has_passed_has_passed() -> None:
     passed = Deadline.after(-1)
     assert passed.header == "0"
-    with pytest.raises(TooLate, match=r"page\.png: not done"):
+    with pytest.raises(TooLate, match=r"page\.png: not done") as late:
         passed.require("page.png")
+    assert late.value.http_status == 503
     Deadline.after(5).require("page.png")
 
     async def wait() -> None:

@@ -1,6 +1,7 @@
 """What every call has in common, on a real service: ids, logs, metrics, methods, problems."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from bentos.api.about import About, Models
 from bentos.api.app import DOCUMENT, OPERATIONS
 from bentos.api.examples import EXAMPLES
+from bentos.api.openapi import limited
 from bentos.api.problems import PROBLEM
 from ocr_ops import __version__
 from ocr_ops.core.release import Release
@@ -115,7 +117,23 @@ def test_the_service_tells_what_it_is(client: httpx.Client, served: tuple[Worksp
 
 
 def test_the_document_is_served_as_it_is_made(client: httpx.Client) -> None:
-    assert client.get("/openapi.json").json() == client.get("/docs.json").json() == DOCUMENT
+    """But for the languages, of which the release can write none."""
+    assert client.get("/openapi.json").json() == client.get("/docs.json").json() == limited(DOCUMENT, ())
+
+
+def test_the_languages_told_are_those_of_the_release() -> None:
+    def told(languages: tuple[str, ...]) -> list[dict[str, Any]]:
+        read = limited(DOCUMENT, languages)["paths"]["/v1/ocr"]["post"]
+        form = read["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+        query = {one["name"]: one["schema"] for one in read["parameters"]}
+        return [fields["language"] for fields in (form, query) if "language" in fields]
+
+    assert told(()) == []
+    for schema in told(("de", "sr-Latn")):
+        taken = [tag for tag in ("de", "de-AT", "sr-Latn", "sr", "fr", "den") if re.search(schema["pattern"], tag)]
+        assert taken == ["de", "de-AT", "sr-Latn"]
+        assert schema["examples"] == ["de"]
+    assert len(told(("fr",))) == 2
 
 
 def test_the_document_tells_all_operations() -> None:
