@@ -16,8 +16,8 @@ Count = Annotated[int, Field(ge=0)]
 Orientation = Literal[0, 90, 180, 270]
 """Degrees by which a page is turned clockwise from upright."""
 
-Source = Literal["ocr", "text-layer"]
-"""Where a page's text is from: its pixels, or the document's own text."""
+Source = Literal["ocr", "text-layer", "mixed"]
+"""Where a page's text is from: its pixels, the document's own text, or both."""
 
 
 class Word(Value):

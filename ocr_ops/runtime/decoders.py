@@ -267,7 +267,7 @@ class _Process:
                 os.close(number)
 
     def _received(self) -> tuple[bytes, list[int], int, Any]:
-        return socket.recv_fds(self.end, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        return socket.recv_fds(self.end, MAX_MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
 
     def _sheet(self, answer: Answer, files: list[int]) -> Sheet | None:
         if answer.died is not None:
@@ -277,15 +277,21 @@ class _Process:
             raise UnreadableDocument(self.name, refusal.found, refusal.expected, refusal.remedy, refusal.http_status)
         if answer.number is None:
             return None
-        if not files:
+        if len(files) < answer.beside:
             raise OutsideSystem("decoder", "no free file descriptors", "room for a page", "raise `ulimit -n`")
-        payload = _payload(files[0])
-        if answer.shape is None:
-            return Sheet(answer.number, answer.count, None, Page.model_validate_json(payload[:]))
-        shape = (*answer.shape, 3)
-        if shape[0] * shape[1] > self.task.max_pixels:
+        if not answer.beside:
             raise ValueError
-        return Sheet(answer.number, answer.count, np.frombuffer(payload, np.uint8).reshape(shape))
+        payloads = [_payload(number) for number in files]
+        image = None
+        if answer.shape is not None:
+            shape = (*answer.shape, 3)
+            if shape[0] * shape[1] > self.task.max_pixels:
+                raise ValueError
+            image = np.frombuffer(payloads.pop(0), np.uint8).reshape(shape)
+        text = Page.model_validate_json(payloads.pop(0)[:]) if payloads else None
+        if image is None and text is None:
+            raise ValueError
+        return Sheet(answer.number, answer.count, image, text)
 
     def _died(self, code: int) -> Exception:
         if code == -signal.SIGKILL:

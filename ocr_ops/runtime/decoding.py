@@ -15,7 +15,7 @@ import resource
 import select
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -74,13 +74,15 @@ class Refusal(Value):
 
 
 class Answer(Value):
-    """To each `NEXT`. The pixels, or the page in JSON, come beside it, in a sealed file."""
+    """To each `NEXT`. The pixels, the page in JSON, or both in this order come beside it, in sealed files."""
 
     number: int | None = None
     """None: there are no more."""
     count: int | None = None
     shape: tuple[int, int] | None = None
-    """Height and width of the pixels; None for a page of text."""
+    """Height and width of the pixels; None for a page of text alone."""
+    beside: int = 0
+    """How many files there are."""
     refusal: Refusal | None = None
     died: int | None = None
     """Sent by the warden: the signal that ended the child, negative, or its exit code."""
@@ -224,19 +226,20 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
         if sheet is None:
             _send(end, Answer())
             return
+        shape, beside = None, list[bytes | memoryview]()
+        if sheet.image is not None:
+            shape = sheet.image.shape[:2]
+            beside.append(np.ascontiguousarray(sheet.image).data.cast("B"))
         if sheet.text is not None:
-            _send(end, Answer(number=sheet.number, count=sheet.count), sheet.text.model_dump_json().encode())
-        elif sheet.image is not None:
-            height, width = sheet.image.shape[:2]
-            answer = Answer(number=sheet.number, count=sheet.count, shape=(height, width))
-            _send(end, answer, np.ascontiguousarray(sheet.image).data.cast("B"))
+            beside.append(sheet.text.model_dump_json().encode())
+        _send(end, Answer(number=sheet.number, count=sheet.count, shape=shape, beside=len(beside)), beside)
 
 
-def _send(end: socket.socket, answer: Answer, beside: bytes | memoryview | None = None) -> None:
+def _send(end: socket.socket, answer: Answer, beside: Sequence[bytes | memoryview] = ()) -> None:
     files: list[int] = []
-    if beside is not None:
+    for data in beside:
         number = os.memfd_create("sheet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        left = memoryview(beside)
+        left = memoryview(data)
         while left:
             left = left[os.write(number, left) :]
         fcntl.fcntl(number, fcntl.F_ADD_SEALS, SEALS)

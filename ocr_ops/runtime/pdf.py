@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime.sheet import Limits, Sheet, guard, wanted
-from ocr_ops.runtime.text_layer import own_text
+from ocr_ops.runtime.text_layer import Judgement, own_text, without
 
 _HEADER_WITHIN = 1024  # ISO 32000-1, appendix H: readers accept the header anywhere in the first 1024 bytes
 POINTS_AN_INCH = 72
@@ -46,7 +46,7 @@ def pdf_sheets(data: bytes, name: str, options: ReadOptions, limits: Limits) -> 
 def _open(
     pdf: pypdfium2.PdfDocument, number: int, options: ReadOptions, limits: Limits
 ) -> tuple[NDArray[np.uint8] | None, Page | None]:
-    """One page: its picture, uint8 (H, W, 3) RGB, or its text. Call it under the lock."""
+    """One page: its picture, uint8 (H, W, 3) RGB, its text, or both, as of a `Sheet`. Call it under the lock."""
     # Closed by hand: a finaliser would call PDFium from the garbage collector, outside the lock.
     page = pdf[number - 1]
     try:
@@ -58,14 +58,21 @@ def _open(
         area, half = width * height, (width + height) / 2
         most = (math.sqrt(half * half + area * (limits.max_pixels - 1)) - half) / area
         scale = min(limits.pdf_dpi / POINTS_AN_INCH, most)
+        own = Judgement(None)
         if options.text_layer == "auto":
-            text = own_text(page, math.ceil(width * scale), math.ceil(height * scale)).page
-            if text is not None:
-                return None, text
-        bitmap = page.render(scale=scale, rev_byteorder=True)
-        try:
-            return np.array(bitmap.to_numpy()), None
-        finally:
-            bitmap.close()
+            own = own_text(page, math.ceil(width * scale), math.ceil(height * scale))
+        if own.page is not None and not own.painted:
+            return None, own.page
+        image = _rendered(page, scale)
+        return without(image, own.painted), own.page
     finally:
         page.close()
+
+
+def _rendered(page: pypdfium2.PdfPage, scale: float) -> NDArray[np.uint8]:
+    """Its picture, uint8 (H, W, 3) RGB."""
+    bitmap = page.render(scale=scale, rev_byteorder=True)
+    try:
+        return np.array(bitmap.to_numpy())
+    finally:
+        bitmap.close()

@@ -16,6 +16,7 @@ from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
 from ocr_ops.runtime.layout import assemble, placed
+from ocr_ops.runtime.mixed import merged
 from ocr_ops.runtime.orientation import Pieces, flipped, probes
 from ocr_ops.runtime.preprocess import AS_IT_IS, View, levelled, prepared
 from ocr_ops.runtime.recognition import Recognizer, prepare_crops
@@ -69,12 +70,14 @@ async def read_page(
 async def read_sheet(
     sheet: Sheet, models: Models, detection: InputSpec, recognition: InputSpec, options: ReadOptions = AS_A_RULE
 ) -> Page:
-    """Reads a page of a document with `read_page`, or takes its own text where it has some, and numbers it."""
-    if sheet.text is not None:
+    """Reads a page of a document with `read_page`, takes its own text where it has some, or both; and numbers it."""
+    if sheet.image is not None:
+        page = await read_page(sheet.image, models, detection, recognition, options)
+        if sheet.text is not None:
+            page = await models.aside(merged, sheet.text, page, sheet.image)
+    elif sheet.text is not None:
         page = sheet.text
         telemetry.page_read(page, [])
-    elif sheet.image is not None:
-        page = await read_page(sheet.image, models, detection, recognition, options)
     else:
         msg = "a sheet has an image or text"
         raise ValueError(msg)

@@ -40,9 +40,11 @@ class Sheet:
     count: int | None
     """How many pages of the document are wanted, where that is known."""
     image: NDArray[np.uint8] | None
-    """(H, W, 3) RGB, upright. None where there is text."""
+    """(H, W, 3) RGB, upright: what is to be read. None where the text is all there is."""
     text: Page | None = None
-    """The page's reading, in pixels of the page as `image` would have them: no model is to be asked."""
+    """What the document itself says of the page, in pixels of `image`, or as that would have them. In an image
+    beside it, it is painted over.
+    """
 
 
 def guard(name: str, step: Callable[[], T]) -> T:

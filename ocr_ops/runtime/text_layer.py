@@ -1,7 +1,7 @@
 """Whether a PDF page's own text is what the page shows, and if so the page that it makes.
 
-A layer is taken when its letters are characters, stand where there is ink of their shape, and leave little of what
-looks like text without a letter. Else the page is read from its pixels.
+A layer is taken when its letters are characters, and stand where there is ink of their shape. What looks like text
+beside it, and has no letters, is then still to be read from the page's pixels; else the whole page is.
 """
 
 import unicodedata
@@ -33,7 +33,9 @@ UNSEEN = 0.3
 """Share of letters without ink where they should stand. Such lines are left out."""
 UNSEEN_OF_SCAN = 0.05
 UNREAD = 0.1
-"""Share of what looks like letters, and has none."""
+"""Share of what looks like letters, and has none, from which on a scan's earlier recognition is not believed."""
+LEAST_UNREAD = 12
+"""Marks that look like letters and have none, from which on they are read beside the text that is sound."""
 PLAIN = 0.5
 """Least share of letters and figures among all marks."""
 FILLED = 0.25
@@ -58,6 +60,8 @@ class Judgement:
 
     page: Page | None
     reason: str = "sound"
+    painted: tuple[Extent, ...] = ()
+    """Where the text stands, if the page shows text beside it that is still to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,30 @@ def own_text(page: pypdfium2.PdfPage, width: int, height: int) -> Judgement:
         return Judgement(None, "no text")
     ink = _Ink.of(page, width)
     seen = [piece for piece in pieces if ink.under(_place(extent(piece.letters), piece.turn, width, height), 1)]
-    reason = _fault(pieces, seen) or _misplaced(ink, seen, letters, (width, height))
-    return Judgement(None, reason) if reason else Judgement(_page(seen, width, height))
+    reason = _fault(pieces, seen) or _misplaced(ink, seen, (width, height))
+    if reason:
+        return Judgement(None, reason)
+    places = [_place(extent(piece.letters), piece.turn, width, height) for piece in seen]
+    askew = [letter for letter in letters if letter.turn is None and _solid(letter)]
+    unread = ink.beside([*places, *((one.left, one.top, one.right, one.bottom) for one in askew)])
+    if _scan(pieces):
+        found = unread > UNREAD * sum(map(_solid, letters))
+        return Judgement(None, "text that has no letters") if found else Judgement(_page(seen, width, height))
+    painted = tuple(places) if unread >= LEAST_UNREAD else ()
+    return Judgement(_page(seen, width, height), painted=painted)
+
+
+def without(image: NDArray[np.uint8], places: Sequence[Extent]) -> NDArray[np.uint8]:
+    """A page, uint8 (H, W, 3) RGB, with these places painted over in the colour that is around each."""
+    made = image.copy() if places else image
+    for x0, y0, x1, y1 in places:
+        pad = max(2, round(0.15 * min(x1 - x0, y1 - y0)))
+        left, top = max(0, int(x0) - pad), max(0, int(y0) - pad)
+        part = made[top : int(y1) + pad + 1, left : int(x1) + pad + 1]
+        if part.size:
+            edge = np.concatenate([part[0], part[-1], part[:, 0], part[:, -1]])
+            part[:] = np.median(edge, axis=0)
+    return made
 
 
 def _solid(letter: Letter) -> bool:
@@ -170,7 +196,7 @@ def _fault(pieces: Sequence[_Piece], seen: Sequence[_Piece]) -> str:
     strange = sum(letter.unknown or letter.font in garbled or _strange(letter.char) for letter in solid)
     words = [text_of(word) for piece in pieces for word in words_of(piece.letters)]
     marks = [letter.char for letter in solid if letter.char not in _LEADERS]
-    scan = sum(letter.hidden for letter in solid) > len(solid) / 2
+    scan = _scan(pieces)
     shown = sum(_solid(letter) for piece in seen for letter in piece.letters)
     if strange > STRANGE * len(solid):
         return "letters that no character stands for"
@@ -185,15 +211,18 @@ def _fault(pieces: Sequence[_Piece], seen: Sequence[_Piece]) -> str:
     return ""
 
 
-def _misplaced(ink: "_Ink", pieces: Sequence[_Piece], letters: Sequence[Letter], size: tuple[int, int]) -> str:
+def _scan(pieces: Sequence[_Piece]) -> bool:
+    """Whether most of the letters are those that were recognized in a scan."""
+    solid = [letter for piece in pieces for letter in piece.letters if _solid(letter)]
+    return sum(letter.hidden for letter in solid) > len(solid) / 2
+
+
+def _misplaced(ink: "_Ink", pieces: Sequence[_Piece], size: tuple[int, int]) -> str:
     """What is wrong with where the text stands; nothing of sound text."""
     gaps = [_place(gap, piece.turn, *size) for piece in pieces for gap in _gaps(piece, 4 / ink.scale)]
     if len(gaps) >= LEAST_GAPS and sum(map(ink.under, gaps)) > FILLED * len(gaps):
         return "words that stand across those of the page"
-    askew = [letter for letter in letters if letter.turn is None and _solid(letter)]
-    places = [(letter.left, letter.top, letter.right, letter.bottom) for letter in askew]
-    places += [_place(extent(piece.letters), piece.turn, *size) for piece in pieces]
-    return "text that has no letters" if ink.beside(places) > UNREAD * sum(map(_solid, letters)) else ""
+    return ""
 
 
 def _gaps(piece: _Piece, least: float) -> Iterator[Extent]:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from ocr_ops.core.options import ReadOptions
@@ -28,6 +29,12 @@ def read(pdf: Pdf, **options: str) -> Page | None:
     (sheet,) = sheets(pdf.data, "a.pdf", ReadOptions(**options))
     assert (sheet.image is None) != (sheet.text is None)
     return sheet.text
+
+
+def ink(image: NDArray[np.uint8], left: int, top: int, right: int, bottom: int) -> bool:
+    """Whether a part of a page, in points from its top left, shows anything."""
+    x0, y0, x1, y1 = (round(side * 200 / 72) for side in (left, top, right, bottom))
+    return bool((image[y0:y1, x0:x1].min(axis=2) < 128).any())
 
 
 def scan(texts: tuple[str, ...] = TEXT, top: float = 260) -> Image.Image:
@@ -115,10 +122,30 @@ def test_words_that_run_together_are_not_believed() -> None:
     assert read(Pdf(lines([text.replace(" ", "") for text in TEXT]))) is None
 
 
-def test_a_stamped_scan_is_read_from_its_pixels() -> None:
-    """Its header is text, the page is not."""
-    stamp = lines(["Received 2024-03-01, page 1 of 2"], top=285)
-    assert read(Pdf(covering() + stamp, picture=scan())) is None
+def test_of_a_stamped_scan_the_stamp_is_text_and_the_rest_is_read() -> None:
+    """What is to be read shows the stamp no more, so that nothing is read twice."""
+    stamp = "Received 2024-03-01, page 1 of 2"
+    (sheet,) = sheets(Pdf(covering() + lines([stamp], top=285), picture=scan()).data, "a.pdf")
+    assert sheet.text is not None
+    assert sheet.image is not None
+    assert sheet.text.text == stamp
+    assert (sheet.text.height, sheet.text.width) == sheet.image.shape[:2]
+    assert not ink(sheet.image, 0, 0, 400, 20)
+    assert ink(sheet.image, 30, 28, 300, 50)
+
+
+def test_of_a_page_with_a_picture_of_text_the_picture_is_read() -> None:
+    """Also a small one on a page full of text, whose paper is of another colour."""
+    tinted = "0.8 0.9 1 rg 0 0 400 300 re f 0 g\n"
+    words = lines([f"{text} {text}" for text in TEXT * 3], size=6, top=285)
+    picture = scan(("a line in the picture",), top=290).crop((100, 0, 600, 60))
+    (sheet,) = sheets(Pdf(tinted + words + "q 180 0 0 22 20 20 cm /I Do Q\n", picture=picture).data, "a.pdf")
+    assert sheet.text is not None
+    assert sheet.image is not None
+    assert len(sheet.text.lines) == 15
+    assert not ink(sheet.image, 0, 0, 400, 250)
+    assert ink(sheet.image, 20, 258, 200, 280)
+    assert tuple(sheet.image[10, 10]) == tuple(sheet.image[60, 200])
 
 
 def test_a_picture_on_a_page_of_text_does_no_harm() -> None:

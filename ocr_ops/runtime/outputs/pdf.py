@@ -11,7 +11,7 @@ import pypdfium2.raw as pdfium
 
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
-from ocr_ops.core.reading import Page, Polygon, Reading
+from ocr_ops.core.reading import Page, Polygon, Reading, Word
 from ocr_ops.runtime.images import image_format
 from ocr_ops.runtime.outputs.blocks import Box, blocks, box, clean, lines, numbered, words
 from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance
@@ -72,7 +72,7 @@ def _with_text(reading: Reading, document: bytes, options: ReadOptions) -> bytes
     with closing(pypdfium2.PdfDocument(document)) as original:
         indices = [number - 1 for number, _ in numbered(reading, options)]
         whole = len(indices) == len(original)
-        silent = [place for place, page in enumerate(reading.pages) if page.source == "ocr" and page.lines]
+        silent = [place for place, page in enumerate(reading.pages) if page.source != "text-layer" and page.lines]
         if whole and not silent:
             return document
         with closing(original if whole else _part(original, indices)) as kept:
@@ -92,6 +92,7 @@ def _part(original: pypdfium2.PdfDocument, indices: Sequence[int]) -> pypdfium2.
 def _add_layers(kept: pypdfium2.PdfDocument, read: Sequence[tuple[int, Page]]) -> None:
     """Adds a form with its text to each of these pages; what they show already is left as it is."""
     maps = [_lies(kept, index, page) for index, page in read]
+    read = [(index, _unsaid(kept, index, page, lies)) for (index, page), lies in zip(read, maps, strict=True)]
     text = _text_alone([page for _, page in read], maps)
     with closing(pypdfium2.PdfDocument(text)) as source:
         for place, (index, page) in enumerate(read):
@@ -106,6 +107,25 @@ def _add_layers(kept: pypdfium2.PdfDocument, read: Sequence[tuple[int, Page]]) -
                 if not pdfium.FPDFPage_GenerateContent(held.raw):
                     msg = f"page {index + 1} takes no text"
                     raise ValueError(msg)
+
+
+def _unsaid(pdf: pypdfium2.PdfDocument, index: int, page: Page, to_points: Affine) -> Page:
+    """Of a page of both texts, its own and one that was read, without the words that stand in it already."""
+    if page.source != "mixed":
+        return page
+    with closing(pdf[index]) as held, closing(held.get_textpage()) as layer:
+
+        def said(word: Word) -> bool:
+            left, top, right, bottom = box(tuple(_at(to_points, corner) for corner in word.polygon))
+            x, y = (right - left) / 4, (bottom - top) / 4  # its neighbours are not asked
+            return bool(layer.get_text_bounded(left + x, top + y, right - x, bottom - y).strip())
+
+        left = ([word for word in line.words if not said(word)] for line in page.lines)
+        lines = [
+            line.model_copy(update={"words": tuple(words), "text": line.text if words else ""})
+            for line, words in zip(page.lines, left, strict=True)
+        ]
+        return page.model_copy(update={"lines": tuple(lines)})
 
 
 def _lies(pdf: pypdfium2.PdfDocument, index: int, page: Page) -> Affine:
