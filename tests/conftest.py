@@ -1,3 +1,5 @@
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,3 +26,14 @@ def shared_data() -> Path:
 def tiny_release(tmp_path_factory: pytest.TempPathFactory) -> Release:
     """A real release whose graphs need no training; it reads the pages of `tests.tiny.draw`. Never write into it."""
     return build_release(tmp_path_factory.mktemp("tiny") / "release")
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Prints a line of figures where people see it, also of a test that passes."""
+
+    def line(text: str) -> None:
+        with capsys.disabled():
+            sys.stderr.write(f"\n{text}")
+
+    return line

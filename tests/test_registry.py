@@ -4,8 +4,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import Registry
 from ocr_ops.registry.page import LIMIT
 from tests.registered import model_folder, register_release, release_of, report
+from tests.servers import free_port, mlflow_running
 from tests.tiny import draw
 
 
@@ -253,7 +252,7 @@ for given in inputs:
 def test_a_server_that_is_away_is_one_line_within_ten_seconds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uri: str
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=_free_port()))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(port=free_port()))
     started = time.monotonic()
     with pytest.raises(RegistryUnreachable) as caught:
         Registry.open(Workspace(tmp_path))
@@ -280,29 +279,8 @@ def test_a_store_that_is_no_database_is_one_line(tmp_path: Path, monkeypatch: py
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
     """The address of a real MLflow server."""
-    port = _free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"}
-    environment |= {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with (tmp_path / "server.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env=environment, cwd=tmp_path, start_new_session=True
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            assert process.poll() is None, (tmp_path / "server.log").read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.3)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
+    with mlflow_running(tmp_path) as running:
+        yield running.url
 
 
 def test_the_same_calls_work_against_a_server_until_it_dies(
@@ -323,8 +301,3 @@ def test_the_same_calls_work_against_a_server_until_it_dies(
     (tmp_path / "served").rename(tmp_path / "lost")
     with pytest.raises((CorruptBundle, RegistryUnreachable)):
         registry.fetch_release(champion, tmp_path / "fetched")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
