@@ -7,10 +7,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bentos.api.app import around
 from bentos.champion import switch
+from bentos.timers import hold_no_timers
 
 
 def edged(service: Any) -> Any:
     """Decorator of the entry service: puts `Edge` around it."""
+    hold_no_timers()
     service.add_asgi_middleware(Edge)
     return service
 

@@ -59,7 +59,6 @@ class Document(bentoml.IODescriptor):
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
 @edged
 @bentoml.service(
-    traffic={"timeout": 600},
     workers=SETTINGS.gateway_workers,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the API has a log of its own

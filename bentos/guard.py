@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import KEY, LOADED, shown
 from bentos.packing import MEDIA_TYPE
+from bentos.timers import hold_no_timers
 from ocr_ops.core.errors import UsageError
 from ocr_ops.runtime import telemetry
 
@@ -68,6 +69,7 @@ class Call:
 
 def guarded(service: Any) -> Any:
     """Decorator of a model's service: only who shows the key is answered, and pickle never."""
+    hold_no_timers()
     service.add_asgi_middleware(Guard)
     return service
 

@@ -17,7 +17,6 @@ SETTINGS = serving()
 
 @guarded
 @bentoml.service(
-    traffic={"timeout": 600},
     workers=SETTINGS.recognition_workers,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the gateway tells of each document

@@ -84,6 +84,7 @@ def test_no_request_fails_when_redis_mlflow_and_prometheus_stop_in_turn(
             env={
                 "OCR_OPS_HOME": str(served[0].home),
                 "OCR_OPS_REDIS_URL": redis.url,
+                "OCR_OPS_CACHE_KEY": "00" * 32,
                 "MLFLOW_TRACKING_URI": mlflow.url,
             },
             log=tmp_path / "server.log",
