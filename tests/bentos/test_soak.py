@@ -87,7 +87,7 @@ def test_ten_thousand_documents_leave_no_trace(
     service is as fast as one that has just started, asked in turn: others on this machine do not count.
     """
     mix, seen = _mix(), []
-    env = {"OCR_OPS_HOME": str(served[0].home), "OCR_OPS_CACHE": "off"}
+    env = {"OCR_OPS_HOME": str(served[0].home), "OCR_OPS_CACHE": "off", "OCR_OPS_PROMISED_SECONDS": "600"}
     with (
         serve(ROOT, env=env, log=tmp_path / "server.log") as server,
         httpx.Client(base_url=server.url, timeout=120) as client,
