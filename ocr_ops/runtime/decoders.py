@@ -179,7 +179,9 @@ class _Warden:
         environment = {
             "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)),
             "OPENBLAS_NUM_THREADS": "1",
+            # All it holds in huge pages: a child of it costs a quarter less.
             "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+            "PYTHONMALLOC": "malloc",
         }
         with theirs:
             process = subprocess.Popen(
