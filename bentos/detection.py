@@ -14,10 +14,11 @@ from starlette.responses import Response
 from bentos.champion import attested, model_threads, open_champion, serving
 from bentos.guard import Call, Packed, guarded
 from bentos.lifecycle import check_model, outlive_gateway
-from bentos.packing import pack_boxes, unpack
+from bentos.packing import pack_boxes
 from ocr_ops.core.errors import UsageError
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.detection import Detector, prepare_page
+from ocr_ops.runtime.session import PROVIDERS
 
 SETTINGS = serving()
 
@@ -35,6 +36,7 @@ class Detection:
         bundle = self.bundle = release.detection
         threads = model_threads(SETTINGS, SETTINGS.detection_workers)
         self.detector = Detector(bundle, threads)
+        threads = threads if self.detector.session.provider == PROVIDERS["cpu"] else 1
         self.narrow = Detector(bundle, 1) if threads > 1 else self.detector
         blank = prepare_page(np.full((256, 256, 3), 255, np.uint8), bundle.manifest.input).pixels
         for detector in (self.detector, self.narrow):
@@ -55,10 +57,10 @@ class Detection:
     @bentoml.api(route="/detect", input_spec=Packed, output_spec=Packed)
     async def detect(self, call: Call) -> Response:
         """Boxes of one prepared page, float32 (N, 4, 2) in its pixels."""
-        return await call.answered(self._boxes(call.body), "application/octet-stream")
+        return await call.answered(self._boxes(call), "application/octet-stream")
 
-    async def _boxes(self, body: bytes) -> bytes:
-        pages = unpack(body)
+    async def _boxes(self, call: Call) -> bytes:
+        pages = call.pictures()
         if len(pages) != 1:
             raise UsageError("hop", f"{len(pages)} pages", "one", "run the same version on both sides")
         detector = self.narrow if self.inside else self.detector

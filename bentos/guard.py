@@ -7,17 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import bentoml
+import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from bentos import lending
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import KEY, LOADED, shown
-from bentos.packing import MEDIA_TYPE
+from bentos.packing import MEDIA_TYPE, unpack
 from bentos.timers import hold_no_timers
-from ocr_ops.core.errors import UsageError
+from ocr_ops.core.errors import OutsideSystem, UsageError
 from ocr_ops.runtime import telemetry
 
 PROBES = ("/readyz", "/livez", "/healthz")
@@ -41,6 +44,11 @@ class Call:
     request: Request
     body: bytes
 
+    def pictures(self) -> list[NDArray[np.uint8]]:
+        """What was sent, or lent. `UsageError` for anything but pictures."""
+        lent = self.request.headers.get("content-type") == lending.MEDIA_TYPE
+        return unpack(lending.borrowed(self.body) if lent else self.body)
+
     async def answered(self, work: Coroutine[Any, Any, bytes], media_type: str) -> Response:
         """What the coroutine `work` gives, unless its deadline passes or its caller leaves before: then it is
         cancelled.
@@ -58,6 +66,8 @@ class Call:
             return JSONResponse({"error": "the deadline passed"}, 504)
         except UsageError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except OutsideSystem as error:
+            return JSONResponse({"error": str(error)}, lending.REFUSED)
         finally:
             doing.cancel()
             leaving.cancel()
@@ -102,6 +112,6 @@ def _refusal(headers: Headers) -> Response | None:
     wanted = shown().get("Authorization")
     if wanted and not hmac.compare_digest(headers.get("authorization", "").encode(), wanted.encode()):
         return JSONResponse({"error": f"the key of {KEY} is wanted"}, 401)
-    if headers.get("content-type", MEDIA_TYPE) != MEDIA_TYPE:
+    if headers.get("content-type", MEDIA_TYPE) not in (MEDIA_TYPE, lending.MEDIA_TYPE):
         return JSONResponse({"error": f"{MEDIA_TYPE} is wanted"}, 415)
     return None

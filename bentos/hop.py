@@ -18,14 +18,13 @@ import aiohttp
 from bentoml.exceptions import BentoMLException
 
 from bentos import deadline as deadlines
+from bentos import lending
 from bentos.deadline import Deadline
 from bentos.packing import MEDIA_TYPE
 from ocr_ops.core.errors import ModelAway, OcrOpsError
 
 KEY = "OCR_OPS_HOP_KEY"
 """What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
-GROUP = "OCR_OPS_GROUP"
-"""The folder that the processes of one `bentoml serve .` share."""
 LOADED = "/loaded"
 """Tells what a model's service runs, as its /readyz does, to who shows the key: a gateway without it is not ready."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -35,26 +34,47 @@ DEATHS = 3
 _LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
 
 
+class _NotSeen(Exception):  # noqa: N818  no error: it is sent instead
+    """What was lent cannot be seen over there."""
+
+
 @dataclass(slots=True)
 class Hop:
     """The client of one model's service, at an http(s) URL or at the file:// or tcp:// one of a socket."""
 
     url: str
+    lends: bool = field(init=False)
+    """Whether large bodies are lent: to processes on this machine, as long as they see what is lent."""
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.lends = urlsplit(self.url).scheme == "file"
 
     async def call(self, route: str, body: bytes, deadline: Deadline) -> bytes:
         """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it.
 
         A service that is not there, or is just going, is waited for until the deadline.
         """
+        if not self.lends or len(body) < lending.LARGE:
+            return await self._call(route, body, MEDIA_TYPE, deadline)
+        with lending.lent(body) as name:
+            try:
+                return await self._call(route, name, lending.MEDIA_TYPE, deadline)
+            except _NotSeen:
+                self.lends = False
+        return await self._call(route, body, MEDIA_TYPE, deadline)
+
+    async def _call(self, route: str, body: bytes, kind: str, deadline: Deadline) -> bytes:
         pause, deaths = FIRST_PAUSE, 0
         while True:
             deadline.require(self.url)
             try:
-                async with deadline.timeout(), self._post(route, body, deadline) as answer:
+                async with deadline.timeout(), self._post(route, body, kind, deadline) as answer:
                     found: bytes = await answer.read()
                     if answer.status == 200:
                         return found
+                    if answer.status == lending.REFUSED:
+                        raise _NotSeen
                     if answer.status != 503:
                         raise self._failed(answer.status, found, deadline)
             except TimeoutError:
@@ -82,8 +102,8 @@ class Hop:
         if self._session is not None:
             await self._session.close()
 
-    def _post(self, route: str, body: bytes, deadline: Deadline) -> Any:
-        headers = {"Content-Type": MEDIA_TYPE, deadlines.HEADER: deadline.header, **shown()}
+    def _post(self, route: str, body: bytes, kind: str, deadline: Deadline) -> Any:
+        headers = {"Content-Type": kind, deadlines.HEADER: deadline.header, **shown()}
         return self._client().post(f"{self._base}{route}", data=body, headers=headers)
 
     def _client(self) -> aiohttp.ClientSession:
@@ -125,7 +145,7 @@ def hop_to(dependency: Any) -> Hop:
 
 def _kept(url: str) -> str:
     """The same socket by a name of our own: BentoML removes its files before it ends its workers, which still call."""
-    at, group = urlsplit(url), os.environ.get(GROUP)
+    at, group = urlsplit(url), os.environ.get(lending.GROUP)
     if at.scheme != "file" or group is None:
         return url
     link = Path(group, Path(at.path).name)

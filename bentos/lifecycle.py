@@ -16,7 +16,8 @@ from typing import Any
 
 from bentos.champion import asked_address, end, require_attested, require_champion, require_port
 from bentos.connections import allow_many
-from bentos.hop import GROUP, KEY
+from bentos.hop import KEY
+from bentos.lending import GROUP
 from ocr_ops.core.errors import UsageError
 
 LOCK = "gateways"

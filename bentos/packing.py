@@ -5,6 +5,7 @@ that is unpacked is ever run, and nothing is larger than it says.
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from mmap import mmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ def pack(pictures: Sequence[NDArray[np.uint8]]) -> bytes:
     return b"".join([*head, *(np.ascontiguousarray(picture).data.cast("B") for picture in pictures if picture.size)])
 
 
-def unpack(body: bytes) -> list[NDArray[np.uint8]]:
+def unpack(body: bytes | mmap) -> list[NDArray[np.uint8]]:
     """The pictures in a buffer of `pack`, read-only views of it. `UsageError` for any other bytes."""
     if len(body) < _COUNT.size:
         raise _wrong(f"{len(body)} bytes")
@@ -43,7 +44,7 @@ def unpack(body: bytes) -> list[NDArray[np.uint8]]:
 
 
 def _cut(
-    body: bytes, start: int, shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]
+    body: bytes | mmap, start: int, shapes: Sequence[tuple[int, ...]], sizes: Sequence[int]
 ) -> Iterator[NDArray[np.uint8]]:
     for shape, size in zip(shapes, sizes, strict=True):
         yield np.frombuffer(body, np.uint8, size, start).reshape(shape)

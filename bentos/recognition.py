@@ -7,7 +7,7 @@ from starlette.responses import Response
 from bentos.champion import attested, model_threads, open_champion, serving
 from bentos.guard import Call, Packed, guarded
 from bentos.lifecycle import check_model, outlive_gateway
-from bentos.packing import pack_texts, unpack
+from bentos.packing import pack_texts
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.batching import Batcher
 from ocr_ops.runtime.recognition import Recognizer, prepare_crop
@@ -46,10 +46,10 @@ class Recognition:
     @bentoml.api(route="/recognize", input_spec=Packed, output_spec=Packed)
     async def recognize(self, call: Call) -> Response:
         """The text of each prepared crop, uint8 (32, W)."""
-        return await call.answered(self._texts(call.body), "application/json")
+        return await call.answered(self._texts(call), "application/json")
 
-    async def _texts(self, body: bytes) -> bytes:
-        return pack_texts(await self.batcher.recognize(unpack(body)))
+    async def _texts(self, call: Call) -> bytes:
+        return pack_texts(await self.batcher.recognize(call.pictures()))
 
     def loaded(self) -> dict[str, str | bool]:
         """Which bundle this worker runs, on what, and whether its release was admitted there."""

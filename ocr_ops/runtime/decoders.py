@@ -5,8 +5,6 @@ A process a document, forked by a warden (`ocr_ops.runtime.decoding`) that is st
 
 import array
 import asyncio
-import fcntl
-import mmap
 import os
 import select
 import signal
@@ -26,7 +24,8 @@ from ocr_ops.core.errors import OutsideSystem, UnreadableDocument
 from ocr_ops.core.options import ReadOptions, page_spans
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime.cpu import thread_count
-from ocr_ops.runtime.decoding import MAX_MESSAGE, NEXT, READY, SEALS, Answer, Caps, Task
+from ocr_ops.runtime.decoding import MAX_MESSAGE, NEXT, READY, Answer, Caps, Task
+from ocr_ops.runtime.memory import seen
 from ocr_ops.runtime.sheet import LIMITS, Limits, Sheet, broken, too_large
 
 T = TypeVar("T")
@@ -283,7 +282,7 @@ class _Process:
             raise OutsideSystem("decoder", "no free file descriptors", "room for a page", "raise `ulimit -n`")
         if not answer.beside:
             raise ValueError
-        payloads = [_payload(number) for number in files]
+        payloads = [seen(number) for number in files]
         image = None
         if answer.shape is not None:
             shape = (*answer.shape, 3)
@@ -302,14 +301,6 @@ class _Process:
             return too_large(self.name, "pages that take too long to open", "simpler ones")
         how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return broken(self.name, f"felled its decoder ({how})")
-
-
-def _payload(number: int) -> mmap.mmap:
-    """A child's file. `ValueError` for one that it could still change: that might end this process too."""
-    if fcntl.fcntl(number, fcntl.F_GET_SEALS) != SEALS:
-        raise ValueError
-    # Private, so that whoever gets the pixels may write into them.
-    return mmap.mmap(number, 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
 
 
 def _after(options: ReadOptions, last: int) -> ReadOptions:

@@ -8,7 +8,6 @@ kills the child. `ocr_ops.runtime.decoders` is the other end of both sockets.
 import array
 import contextlib
 import ctypes
-import fcntl
 import gc
 import os
 import resource
@@ -27,6 +26,7 @@ from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.record import Value
 from ocr_ops.runtime.documents import sheets
+from ocr_ops.runtime.memory import sealed
 from ocr_ops.runtime.sheet import Limits, Sheet
 
 READY = b"ready"
@@ -34,8 +34,6 @@ NEXT = b"next"
 MAX_MESSAGE = 64 * 1024
 MAX_TEXT = 64 * 2**20
 """Bytes of a page's text in JSON."""
-SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
-"""Of whatever a child hands over: it can no longer be cut short or changed under the reader's hands."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _CLONE_NEWNET = 1, 38, 0x40000000
 
 
@@ -236,18 +234,10 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
 
 
 def _send(end: socket.socket, answer: Answer, beside: Sequence[bytes | memoryview] = ()) -> None:
-    files: list[int] = []
-    for data in beside:
-        number = os.memfd_create("sheet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(number, left) :]
-        fcntl.fcntl(number, fcntl.F_ADD_SEALS, SEALS)
-        files.append(number)
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
-    end.sendmsg([answer.model_dump_json().encode()], rights)
-    for number in files:
-        os.close(number)
+    with contextlib.ExitStack() as held:
+        files = [held.enter_context(sealed(data)) for data in beside]
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
+        end.sendmsg([answer.model_dump_json().encode()], rights)
 
 
 if __name__ == "__main__":

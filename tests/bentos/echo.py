@@ -14,8 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos.deadline import Deadline
 from bentos.guard import Call, Packed, guarded
 from bentos.hop import hop_to
+from bentos.lending import LARGE
 from bentos.lifecycle import check_group, check_model, drain, outlive_gateway
-from bentos.packing import pack, unpack
+from bentos.packing import pack
 
 
 @guarded
@@ -34,19 +35,19 @@ class Inner:
     @bentoml.api(route="/widths", input_spec=Packed, output_spec=Packed)
     async def widths(self, call: Call) -> Response:
         """The width of each picture, a byte each."""
-        return await call.answered(self._widths(call.body), "application/octet-stream")
+        return await call.answered(self._widths(call), "application/octet-stream")
 
-    async def _widths(self, body: bytes) -> bytes:
-        return bytes(picture.shape[1] for picture in unpack(body))
+    async def _widths(self, call: Call) -> bytes:
+        return bytes(picture.shape[1] for picture in call.pictures())
 
     @bentoml.api(route="/slow", input_spec=Packed, output_spec=Packed)
     async def slow(self, call: Call) -> Response:
         """As many seconds as the first picture is wide; those who do not wait for it are counted."""
-        return await call.answered(self._slow(call.body), "application/octet-stream")
+        return await call.answered(self._slow(call), "application/octet-stream")
 
-    async def _slow(self, body: bytes) -> bytes:
+    async def _slow(self, call: Call) -> bytes:
         try:
-            await asyncio.sleep(unpack(body)[0].shape[1])
+            await asyncio.sleep(call.pictures()[0].shape[1])
         except asyncio.CancelledError:
             self.left += 1
             raise
@@ -100,6 +101,8 @@ class Outer:
 
     async def _call(self, number: int) -> str:
         crops = [np.zeros((32, 32 + (number + i) % 64), np.uint8) for i in range(number % 24)]
+        if number % 25 == 0:
+            crops.append(np.zeros((LARGE // 200, 240), np.uint8))
         try:
             found = await self.hop.call("/widths", pack(crops), Deadline.after(60))
         except Exception as error:  # noqa: BLE001  it is what we count

@@ -15,6 +15,7 @@ import pytest
 
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import Hop
+from bentos.lending import LARGE
 from bentos.packing import MEDIA_TYPE, pack
 from ocr_ops.core.errors import ModelAway, ServerDied, TooLate
 from ocr_ops.core.release import Release
@@ -215,6 +216,24 @@ def test_a_gateway_with_another_key_knows_that_it_has_no_model(inner: Server, mo
                 await hop.loaded()
             with pytest.raises(ModelAway, match="401"):
                 await hop.call("/widths", BODY, Deadline.after(20))
+        finally:
+            await hop.close()
+
+    asyncio.run(ask())
+
+
+def test_what_a_model_cannot_see_is_sent(inner: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is lent to another group, nor to a model that does not see our memory."""
+    monkeypatch.setitem(os.environ, "OCR_OPS_HOP_KEY", KEY)
+    body = pack([np.zeros((LARGE // 100, 120), np.uint8)])
+
+    async def ask() -> None:
+        hop = Hop(inner.url)
+        try:
+            assert not hop.lends
+            hop.lends = True
+            assert await hop.call("/widths", body, Deadline.after(20)) == b"\x78"
+            assert not hop.lends
         finally:
             await hop.close()
 
