@@ -130,7 +130,7 @@ class Engine:
         `limits` stand in for the engine's.
         """
         ahead: deque[asyncio.Task[Page | None]] = deque()
-        async with aclosing(self.decoders.sheets(data, name, options, limits or self.limits)) as sheets:
+        async with aclosing(self._opened(data, name, options, limits)) as sheets:
             document = _Document(sheets, options, deadline)
             self.documents[id(document)] = document
             try:
@@ -151,6 +151,12 @@ class Engine:
                 for task in ahead:
                     task.cancel()
                 await asyncio.gather(*ahead, return_exceptions=True)
+
+    def _opened(
+        self, data: bytes, name: str, options: ReadOptions, limits: Limits | None
+    ) -> AsyncGenerator[Sheet, None]:
+        grey = all(spec.channels == 1 for spec in self.inputs)
+        return self.decoders.sheets(data, name, options, limits or self.limits, grey=grey)
 
     async def _page(self, document: _Document) -> Page | None:
         """The next page of a document; None after the last one."""

@@ -50,14 +50,16 @@ class Decoders:
         self._warden: _Warden | None = None
 
     def sheets(
-        self, data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS
+        self, data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS, *, grey: bool = False
     ) -> AsyncGenerator[Sheet, None]:
         """Decodes a page when it is asked for it, no sooner. Close it (`aclosing`) to end its process at once.
+
+        `grey`: for models that read no colours, pixels are (H, W).
 
         Errors as `documents.sheets`, when a page is asked for; a document that takes more than its caps, or fells its
         decoder, is unreadable too. `OutsideSystem` when no process can be started.
         """
-        return self._sheets(data, name, options, limits, _Way(_readable, asyncio.to_thread, self._turns))
+        return self._sheets(data, name, options, limits, _Way(_readable, asyncio.to_thread, self._turns), grey=grey)
 
     def each_sheet(self, data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS) -> Iterator[Sheet]:
         """The same without an event loop."""
@@ -84,7 +86,7 @@ class Decoders:
                 self._warden = None
 
     async def _sheets(
-        self, data: bytes, name: str, options: ReadOptions, limits: Limits, way: "_Way"
+        self, data: bytes, name: str, options: ReadOptions, limits: Limits, way: "_Way", *, grey: bool = False
     ) -> AsyncGenerator[Sheet, None]:
         if len(data) > limits.max_bytes:
             raise too_large(name, f"{len(data):,} bytes", f"at most {limits.max_bytes:,}")
@@ -96,6 +98,7 @@ class Decoders:
                 max_pixels=limits.max_pixels,
                 max_pages=limits.max_pages,
                 pdf_dpi=limits.pdf_dpi,
+                grey=grey,
                 caps=self.caps,
             )
             try:
@@ -285,7 +288,7 @@ class _Process:
         payloads = [seen(number) for number in files]
         image = None
         if answer.shape is not None:
-            shape = (*answer.shape, 3)
+            shape = answer.shape if self.task.grey else (*answer.shape, 3)
             if shape[0] * shape[1] > self.task.max_pixels:
                 raise ValueError
             image = np.frombuffer(payloads.pop(0), np.uint8).reshape(shape)

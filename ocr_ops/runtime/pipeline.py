@@ -46,7 +46,7 @@ AS_A_RULE = ReadOptions()
 async def read_page(
     page: Picture, models: Models, detection: InputSpec, recognition: InputSpec, options: ReadOptions = AS_A_RULE
 ) -> Page:
-    """Reads one page, uint8 (H, W, 3) RGB, with models of these inputs, and counts it.
+    """Reads one page, uint8 (H, W, 3) RGB or (H, W), with models of these inputs, and counts it.
 
     With `options.orientation`, a page on its side or upside-down is read as well as an upright one, for two to three
     times the work; an upright one that reads well takes none. All polygons are in pixels of the page as given.
@@ -85,10 +85,8 @@ async def read_sheet(
 
 
 def _prepared(page: Picture, detection: InputSpec, recognition: InputSpec, options: ReadOptions) -> View:
-    """The page after its steps, and grey at once if neither model reads colours."""
-    view = prepared(page, options)
-    one = detection.channels == recognition.channels
-    return View(to_channels(view.pixels, detection), view.back) if one else view
+    """The page after its steps, as grey from the start if neither model reads colours."""
+    return prepared(to_channels(page, detection) if detection.channels == recognition.channels else page, options)
 
 
 def _assembled(view: View, degrees: Orientation, pieces: Pieces, shape: tuple[int, int]) -> Page:

@@ -40,7 +40,7 @@ class Sheet:
     count: int | None
     """How many pages of the document are wanted, where that is known."""
     image: NDArray[np.uint8] | None
-    """(H, W, 3) RGB, upright: what is to be read. None where the text is all there is."""
+    """(H, W, 3) RGB or (H, W), upright: what is to be read. None where the text is all there is."""
     text: Page | None = None
     """What the document itself says of the page, in pixels of `image`, or as that would have them. In an image
     beside it, it is painted over.

@@ -2,20 +2,19 @@
 in one process, and beside the naive service.
 
 `python -m tests.benchmarks.serving RELEASE FLOAT_RELEASE DOCUMENT...` measures all in turn, several rounds of it, and
-writes the table into docs/serving.md. Under other work on the machine look at lines a CPU second: what a service does
+writes the tables into docs/serving.md. Under other work on the machine look at lines a CPU second: what a service does
 with the time it gets; its lines a second are what it got.
 """
 
-import asyncio
 import multiprocessing
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 from statistics import median
 
@@ -32,6 +31,7 @@ from ocr_ops.release.trial import staged
 from ocr_ops.runtime.cpu import cpu_share, thread_count
 from ocr_ops.runtime.documents import page_images
 from ocr_ops.runtime.pipeline import Reader
+from tests.benchmarks.load import MOST_WAITING, Request, arrivals, requests_of, users
 from tests.benchmarks.naive import RELEASE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,6 +45,11 @@ NAMES = {
     "alone": "this service, each line a call",
     "naive": "naive BentoML service, float32",
 }
+SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
+"""Of what a service makes at most: how fast documents come where its p99 is looked at."""
+CURVE_SECONDS = 30.0
+LIMITS = (1.0, 2.0, 5.0)
+"""Seconds of p99 at which services are compared; the last is what ours promises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +64,30 @@ class Run:
     """Seconds of each document."""
     crops: float | None = None
     """Of a call of the recogniser, the mean."""
+    client: float = 0.0
+    """CPU seconds of whoever asked, on the same cores."""
+
+    @property
+    def rate(self) -> float:
+        return self.lines / self.seconds
+
+    @property
+    def effort(self) -> float:
+        """Lines a CPU second."""
+        return self.lines / max(self.cpu, 1e-9)
 
 
 def read_here(release: Path, documents: Sequence[Path], seconds: float) -> Run:
     """A process a core, each of one thread, with the documents in memory: what the cores can do at most."""
     count = thread_count()
     with multiprocessing.get_context("spawn").Pool(count) as pool:
-        work = [
-            (release, documents[i % len(documents) :] + documents[: i % len(documents)], seconds) for i in range(count)
-        ]
+        starts = [number * len(documents) // count for number in range(count)]
+        work = [(release, [*documents[start:], *documents[:start]], seconds) for start in starts]
         parts = pool.starmap(_read, work)
     times = tuple(time for part in parts for time in part.times)
-    lines, took = sum(part.lines for part in parts), max(part.seconds for part in parts)
-    return Run(lines, took, sum(part.cpu for part in parts), times)
+    lines = sum(part.lines for part in parts)
+    # Each ends with its last document.
+    return Run(lines, lines / sum(part.rate for part in parts), sum(part.cpu for part in parts), times)
 
 
 def _read(release: Path, documents: Sequence[Path], seconds: float) -> Run:
@@ -89,35 +105,35 @@ def _read(release: Path, documents: Sequence[Path], seconds: float) -> Run:
     return Run(lines, time.perf_counter() - begun, time.process_time() - cpu, tuple(times))
 
 
-def ask(server: Server, documents: Sequence[Path], users: int, seconds: float) -> Run:
+def ask(server: Server, requests: Sequence[Request], count: int, seconds: float) -> Run:
     """So many users, each sending a document as soon as the last one is answered."""
-    before, batches = _cpu(server.pid), _batches(server.url)
-    begun = time.perf_counter()
-    lines, times = asyncio.run(_users(server.url, documents, users, seconds))
-    took = time.perf_counter() - begun
-    calls = [after - earlier for after, earlier in zip(_batches(server.url), batches, strict=True)]
-    return Run(lines, took, _cpu(server.pid) - before, tuple(times), calls[0] / calls[1] if calls[1] else None)
+    with users(server.url, requests, count) as counted:
+        batches, before, own = _batches(server.url), _cpu(server.pid), time.process_time()
+        found = counted(seconds)
+        own, spent = time.process_time() - own, _cpu(server.pid) - before
+        calls = [after - earlier for after, earlier in zip(_batches(server.url), batches, strict=True)]
+    crops = calls[0] / calls[1] if calls[1] else None
+    return Run(found.lines, found.seconds, spent, tuple(found.times), crops, own)
 
 
-async def _users(url: str, documents: Sequence[Path], users: int, seconds: float) -> tuple[int, list[float]]:
-    data = [(path.name, path.read_bytes()) for path in documents]
-    lines, times = 0, []
-    begun = time.perf_counter()
+def curve(server: Server, requests: Sequence[Request], most: float) -> list[tuple[float, float]]:
+    """Lines a second and their p99 in seconds, documents coming ever faster, up to near the `most` it can do."""
+    points = []
+    for share in SHARES:
+        found = arrivals(server.url, requests, share * most, CURVE_SECONDS)
+        points.append((found.lines / found.seconds, quantile(found.times, 0.99) or 0.0))
+    return points
 
-    async def user(number: int) -> None:
-        nonlocal lines
-        for document in cycle(data[number % len(data) :] + data[: number % len(data)]):
-            start = time.perf_counter()
-            if start - begun > seconds:
-                return
-            answer = await client.post("/v1/ocr", files={"file": document})
-            answer.raise_for_status()
-            lines += sum(len(page["lines"]) for page in answer.json()["pages"])
-            times.append(time.perf_counter() - start)
 
-    async with httpx.AsyncClient(base_url=url, timeout=300) as client:
-        await asyncio.gather(*map(user, range(users)))
-    return lines, times
+def within(points: Sequence[tuple[float, float]], limit: float) -> float:
+    """Lines a second up to which the p99 of a curve stays below a limit, between its points; 0 if it never does."""
+    fastest = points[0][0] if points[0][1] <= limit else 0.0
+    for (slow, below), (fast, above) in pairwise(points):
+        if below > limit:
+            break
+        part = 1.0 if above <= limit else (limit - below) / (above - below)
+        fastest = slow + part * (fast - slow)
+    return fastest
 
 
 def _cpu(pid: int) -> float:
@@ -137,9 +153,13 @@ def _batches(url: str) -> tuple[float, float]:
     return crops, calls
 
 
-def measure(release: Path, floating: Path, documents: Sequence[Path]) -> Iterator[tuple[str, int, Run]]:
-    """Who, with how many users, and what came of it: all in turn, round after round."""
+def measure(
+    release: Path, floating: Path, documents: Sequence[Path]
+) -> tuple[dict[tuple[str, int], list[Run]], dict[str, list[tuple[float, float]]]]:
+    """Runs by who and with how many users, all in turn, round after round; and the curves of ours and the naive one."""
     many = MANY * thread_count()
+    requests = requests_of(documents)
+    runs: dict[tuple[str, int], list[Run]] = {}
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         servers: dict[str, Server] = {}
@@ -147,53 +167,67 @@ def measure(release: Path, floating: Path, documents: Sequence[Path]) -> Iterato
             workspace = Workspace(folder / name)
             workspace.home.mkdir()
             home = staged(Release.open(release), settings, workspace)
-            env = {"OCR_OPS_HOME": str(home), "OCR_OPS_MAX_IN_FLIGHT": str(2 * many), "OCR_OPS_PROMISED_SECONDS": "600"}
+            env = {"OCR_OPS_HOME": str(home), "OCR_OPS_MAX_IN_FLIGHT": str(MOST_WAITING)}
+            env["OCR_OPS_PROMISED_SECONDS"] = "600"
             env["OCR_OPS_CACHE"] = "off"  # the same documents come round again, to be read
             servers[name] = held.enter_context(serve(ROOT, env=env, log=folder / f"{name}.log"))
         env = {RELEASE: str(floating), "PYTHONPATH": str(ROOT)}
         servers["naive"] = held.enter_context(serve("tests.benchmarks.naive:Naive", env=env, log=folder / "naive.log"))
-        for server in servers.values():
-            asyncio.run(_users(server.url, documents, 2, 5))
         for _ in range(ROUNDS):
-            yield "here", 1, read_here(release, documents, SECONDS)
-            for name, server in servers.items():
-                yield name, many, ask(server, documents, many, SECONDS)
-            for name in ("served", "alone", "naive"):
-                yield name, 1, ask(servers[name], documents, 1, SECONDS / 2)
+            turns = [("here", 1, SECONDS), *((name, many, SECONDS) for name in servers)]
+            for name, count, seconds in [*turns, *((name, 1, SECONDS / 2) for name in servers)]:
+                here = name == "here"
+                run = read_here(release, documents, seconds) if here else ask(servers[name], requests, count, seconds)
+                runs.setdefault((name, count), []).append(run)
+                told = f"{run.rate:.1f} lines/s, {run.effort:.1f} a CPU second"
+                sys.stderr.write(f"{name}, {count} users: {told}, p50 {quantile(run.times, 0.5) or 0:.2f} s\n")
+        curves = {}
+        for name in ("naive", "served"):
+            most = median(len(run.times) / run.seconds for run in runs[name, many])
+            curves[name] = curve(servers[name], requests, most)
+            told = ", ".join(f"{rate:.1f} at {p99:.2f} s" for rate, p99 in curves[name])
+            sys.stderr.write(f"{name}, lines/s at p99: {told}\n")
+    return runs, curves
 
 
 def table(runs: Mapping[tuple[str, int], Sequence[Run]]) -> str:
     """Medians of the rounds, as Markdown."""
-    many = max(users for _, users in runs)
+    many = max(count for _, count in runs)
     busy = {name: runs[name, 1 if name == "here" else many] for name in NAMES}
-    rate = {name: median(run.lines / run.seconds for run in found) for name, found in busy.items()}
-    effort = {name: median(run.lines / run.cpu for run in found) for name, found in busy.items()}
-    heads = [
-        "",
-        "lines/s",
-        "of the first",
-        "lines a CPU second",
-        "of the first",
-        "p50",
-        "p99",
-        "p50, one user",
-        "crops",
-    ]
+    rate = {name: median(run.rate for run in found) for name, found in busy.items()}
+    effort = {name: median(run.effort for run in found) for name, found in busy.items()}
+    heads = ["", "lines/s", "of the first", "lines a CPU second", "of the first", "client's CPU", "p50", "p99"]
+    heads += ["p50, one user", "crops"]
     rows = [heads, ["---"] * len(heads)]
     for key, name in NAMES.items():
         p50, p99 = (median(quantile(run.times, q) or 0.0 for run in busy[key]) for q in (0.5, 0.99))
         lone = median(quantile(run.times, 0.5) or 0.0 for run in runs[key, 1])
+        client = median(run.client / (run.client + run.cpu) for run in busy[key])
         crops = [run.crops for run in busy[key] if run.crops]
         rows.append([
             name, f"{rate[key]:.1f}", f"{rate[key] / rate['here']:.2f}", f"{effort[key]:.1f}",
-            f"{effort[key] / effort['here']:.2f}", f"{p50:.2f} s", f"{p99:.2f} s", f"{lone:.2f} s",
-            f"{median(crops):.1f}" if crops else "",
+            f"{effort[key] / effort['here']:.2f}", f"{client:.1%}" if client else "", f"{p50:.2f} s", f"{p99:.2f} s",
+            f"{lone:.3f} s", f"{median(crops):.1f}" if crops else "",
         ])  # fmt: skip
+    return _markdown(rows)
+
+
+def compared(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """What ours and the naive service make at equal p99, as Markdown."""
+    rows = [["documents coming by the clock, p99 within", "naive, lines/s", "this service", "ratio"], ["---"] * 4]
+    for limit in LIMITS:
+        naive, ours = within(curves["naive"], limit), within(curves["served"], limit)
+        ratio = f"{ours / naive:.2f}" if naive else "naive never"
+        rows.append([f"{limit:g} s", f"{naive:.1f}", f"{ours:.1f}", ratio])
+    return _markdown(rows)
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def write(found: str) -> None:
-    """Puts the table in its place in docs/serving.md."""
+    """Puts the tables in their place in docs/serving.md."""
     start, end = "<!-- tests/benchmarks/serving.py writes this -->\n", "<!-- until here -->"
     before, _, rest = PAGE.read_text(encoding="utf-8").partition(start)
     _, _, after = rest.partition(end)
@@ -202,19 +236,14 @@ def write(found: str) -> None:
 
 def main() -> None:
     release, floating, *documents = map(Path, sys.argv[1:])
-    runs: dict[tuple[str, int], list[Run]] = {}
-    for name, users, run in measure(release, floating, documents):
-        runs.setdefault((name, users), []).append(run)
-        told = f"{run.lines / run.seconds:.1f} lines/s, {run.lines / max(run.cpu, 1e-9):.1f} a CPU second"
-        sys.stderr.write(f"{name}, {users} users: {told}, p50 {quantile(run.times, 0.5):.2f} s, {run.crops or 0:.1f}\n")
+    runs, curves = measure(release, floating, documents)
     here = Environment.here()
     pages = sum(1 for path in documents for _ in page_images(path.read_bytes(), path.name))
     head = (
-        f"{len(documents)} documents of {pages} pages, {cpu_share():g} cores of {here.cpu}, "
-        f"{ROUNDS} rounds of {SECONDS:.0f} s, medians; load average of the machine {psutil.getloadavg()[2]:.1f}.\n\n"
+        f"{len(documents)} documents of {pages} pages, {cpu_share():g} cores of {here.cpu}, {ROUNDS} rounds of "
+        f"{SECONDS:.0f} s, {MANY} users a core, medians; load average of the machine {psutil.getloadavg()[2]:.1f}.\n\n"
     )
-    found = head + table(runs)
-    write(found)
+    write(f"{head}{table(runs)}\n\n{compared(curves)}")
 
 
 if __name__ == "__main__":
