@@ -69,6 +69,7 @@ def _until(holds: Callable[[], object], seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_no_request_fails_when_redis_mlflow_and_prometheus_stop_in_turn(
     served: tuple[Workspace, Release], tmp_path: Path, tell: Callable[[str], None]
 ) -> None:
