@@ -6,23 +6,21 @@ from contextlib import suppress
 from typing import Annotated
 
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bentos.api.form import output_of, receive
 from bentos.api.idempotency import key_of
 from bentos.api.problems import Problem, Refusal, problem_of
-from bentos.api.serving import deadline_of, gateway_of, unless_left
+from bentos.api.serving import Gateway, deadline_of, gateway_of, made, unless_left
 from bentos.auth import Caller
-from bentos.jobs.desk import Desk
 from bentos.jobs.job import OVER, Ask, Entry, Notice, Refused, State
 from bentos.usage import Usage
 from ocr_ops.core.errors import Overloaded, UnreadableDocument
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.options import OutputFormat
 from ocr_ops.core.record import Value, digest_bytes
-from ocr_ops.runtime.outputs import Rendered, render
+from ocr_ops.runtime.outputs import Rendered
 
 _PAUSE = "2"
 """Seconds after which there may be something new."""
@@ -127,8 +125,8 @@ async def job_result(request: Request) -> Response:
     ask = desk.ask(entry)
     output = output_of(request, ask.output)
     with gateway.admission.admit():
-        made = await unless_left(request, _rendered(desk, entry, ask, output))
-    return Response(made.data, media_type=made.media_type)
+        file = await unless_left(request, _rendered(gateway, entry, ask, output))
+    return Response(file.data, media_type=file.media_type)
 
 
 async def remove_job(request: Request) -> Response:
@@ -136,10 +134,11 @@ async def remove_job(request: Request) -> Response:
     return _answer(_status(request, await gateway_of(request).desk.remove(entry)))
 
 
-async def _rendered(desk: Desk, entry: Entry, ask: Ask, output: OutputFormat) -> Rendered:
+async def _rendered(gateway: Gateway, entry: Entry, ask: Ask, output: OutputFormat) -> Rendered:
+    desk = gateway.desk
     document = await desk.document(entry) if output == "pdf" else b""
     reading = await desk.reading(entry)
-    return await run_in_threadpool(render, reading, output, name=ask.name, document=document, options=ask.options)
+    return await made(gateway, reading, output, ask.name, document, ask.options)
 
 
 async def _found(request: Request) -> Entry:

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from bentos.api.accept import stream_of
 from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
-from bentos.api.serving import counted, deadline_of, gateway_of, may_be_kept, unless_left
+from bentos.api.serving import counted, deadline_of, gateway_of, made, may_be_kept, unless_left
 from bentos.api.stream import Stream
 from bentos.deadline import Deadline
 from bentos.usage import Usage
@@ -23,7 +23,7 @@ from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.reading import Page, Reading
 from ocr_ops.core.record import Value, digest_bytes
-from ocr_ops.runtime.outputs import Rendered, render
+from ocr_ops.runtime.outputs import Rendered
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -111,7 +111,8 @@ async def read_document(request: Request) -> Response:
         await held.enter_async_context(aclosing(pages))
         # What is wrong from the start is an answer of its own, with its status.
         first = await unless_left(request, _first(pages))
-        return Stream(request, kind, _events(first, pages, document, asked), held.pop_all())
+        events = _events(request, first, pages, document=document, asked=asked, deadline=deadline)
+        return Stream(request, kind, events, held.pop_all())
 
 
 async def read_documents(request: Request) -> Response:
@@ -157,7 +158,8 @@ async def _received(request: Request, deadline: Deadline, *, limit: int, files: 
 
 
 async def _read(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Rendered:
-    return await _rendered(await _reading(request, document, asked, deadline), document, asked)
+    reading = await _reading(request, document, asked, deadline)
+    return await _rendered(request, reading, document, asked, deadline)
 
 
 async def _reading(request: Request, document: Document, asked: Asked, deadline: Deadline) -> Reading:
@@ -179,10 +181,14 @@ async def _pages(
             yield page
 
 
-async def _rendered(reading: Reading, document: Document, asked: Asked) -> Rendered:
-    return await run_in_threadpool(
-        render, reading, asked.output, name=document.name, document=document.data, options=asked.options
-    )
+async def _rendered(
+    request: Request, reading: Reading, document: Document, asked: Asked, deadline: Deadline
+) -> Rendered:
+    try:
+        async with deadline.timeout():
+            return await made(gateway_of(request), reading, asked.output, document.name, document.data, asked.options)
+    except TimeoutError:
+        raise deadline.too_late(document.name) from None
 
 
 def _content(rendered: Rendered) -> Content:
@@ -197,7 +203,13 @@ async def _first(pages: AsyncIterator[Page]) -> Page | None:
 
 
 async def _events(
-    first: Page | None, pages: AsyncIterator[Page], document: Document, asked: Asked
+    request: Request,
+    first: Page | None,
+    pages: AsyncIterator[Page],
+    *,
+    document: Document,
+    asked: Asked,
+    deadline: Deadline,
 ) -> AsyncGenerator[Value, None]:
     found = [] if first is None else [first]
     if first is not None:
@@ -208,7 +220,7 @@ async def _events(
     content = None
     if asked.output != "json":
         reading = Reading(pages=tuple(found), language=asked.options.language)
-        content = _content(await _rendered(reading, document, asked))
+        content = _content(await _rendered(request, reading, document, asked, deadline))
     yield DoneEvent(pages=len(found), content=content)
 
 
@@ -238,7 +250,7 @@ async def _item(request: Request, index: int, document: Document, asked: Asked, 
             reading = await _reading(request, document, asked, deadline)
             if asked.output == "json":
                 return BatchItem(index=index, name=document.name, status=200, reading=reading)
-            content = _content(await _rendered(reading, document, asked))
+            content = _content(await _rendered(request, reading, document, asked, deadline))
             return BatchItem(index=index, name=document.name, status=200, content=content)
     except OcrOpsError as error:
         problem = problem_of(error, request.state.request_id)

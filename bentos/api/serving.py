@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeVar
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from bentos.admission import Admission
@@ -19,7 +20,10 @@ from bentos.engine import Engine
 from bentos.jobs.desk import Desk
 from bentos.limits import Meter
 from ocr_ops.core.errors import OcrOpsError
+from ocr_ops.core.options import OutputFormat, ReadOptions
+from ocr_ops.core.reading import Reading
 from ocr_ops.runtime import telemetry
+from ocr_ops.runtime.outputs import Rendered, render, rendered
 
 T = TypeVar("T")
 
@@ -72,6 +76,17 @@ def counted() -> Iterator[None]:
         raise
     finally:
         telemetry.document_answered(status, time.perf_counter() - start)
+
+
+async def made(  # noqa: PLR0917  as `outputs.render`
+    gateway: Gateway, reading: Reading, output: OutputFormat, name: str, document: bytes, options: ReadOptions
+) -> Rendered:
+    """A reading in an output. The original is opened again, if at all, where it can do no harm."""
+    if output == "pdf":
+        limits = gateway.desk.settings.limits  # a job's may be larger than what is read at once
+        data = await gateway.engine.decoders.searchable_pdf(reading, document, name, options, limits)
+        return rendered(output, data)
+    return await run_in_threadpool(render, reading, output, name=name, document=b"", options=options)
 
 
 async def unless_left(request: Request, work: Coroutine[Any, Any, T]) -> T:

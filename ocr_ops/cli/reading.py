@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -125,7 +125,8 @@ def _reader(url: str | None, options: ReadOptions, timeout: float, jobs: int) ->
     from ocr_ops.cli.readers import Here, There
 
     if url is None:
-        yield Here(options, max(1, _cores() // jobs))
+        with closing(Here(options, max(1, _cores() // jobs))) as here:
+            yield here
     else:
         from ocr_ops.client import Client
 

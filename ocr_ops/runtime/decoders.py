@@ -15,14 +15,14 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, closing, nullcontext, suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import ValidationError
 
 from ocr_ops.core.errors import OutsideSystem, UnreadableDocument
 from ocr_ops.core.options import ReadOptions, page_spans
-from ocr_ops.core.reading import Page
+from ocr_ops.core.reading import Page, Reading
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.decoding import MAX_MESSAGE, NEXT, READY, Answer, Caps, Task
 from ocr_ops.runtime.memory import seen
@@ -34,6 +34,7 @@ _START_SECONDS = 60.0
 _SEND_SECONDS = 5.0
 _TRIES = 3
 _LAST_PAGE = 99_999
+_ENDED = "ended its decoder each time it was opened"
 
 
 class Decoders:
@@ -74,6 +75,20 @@ class Decoders:
         finally:
             _finished(pages.aclose())
 
+    async def searchable_pdf(
+        self, reading: Reading, data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS
+    ) -> bytes:
+        """As `outputs.searchable_pdf`, of a document whose reading this is. Errors as `sheets`."""
+        way = _Way(_readable, asyncio.to_thread, self._turns)
+        return await self._pdf(reading, data, name, options=options, limits=limits, way=way)
+
+    def searchable_pdf_here(
+        self, reading: Reading, data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS
+    ) -> bytes:
+        """The same without an event loop."""
+        way = _Way(_readable_here, _here, nullcontext())
+        return _finished(self._pdf(reading, data, name, options=options, limits=limits, way=way))
+
     def start(self) -> None:
         """Starts the warden, for those who would not have their first document wait for it."""
         self._living()
@@ -92,15 +107,7 @@ class Decoders:
             raise too_large(name, f"{len(data):,} bytes", f"at most {limits.max_bytes:,}")
         last, given, count = 0, 0, None
         for _ in range(_TRIES):
-            task = Task(
-                options=_after(options, last),
-                max_bytes=limits.max_bytes,
-                max_pixels=limits.max_pixels,
-                max_pages=limits.max_pages,
-                pdf_dpi=limits.pdf_dpi,
-                grey=grey,
-                caps=self.caps,
-            )
+            task = self._task("sheets", _after(options, last), limits, grey=grey)
             try:
                 warden = await way.aside(self._living)
                 with closing(_Process(warden.open(task, data), task, name)) as process:
@@ -114,7 +121,36 @@ class Decoders:
                     return
             except _Gone:
                 continue
-        raise broken(name, "ended its decoder each time it was opened")
+        raise broken(name, _ENDED)
+
+    async def _pdf(
+        self, reading: Reading, data: bytes, name: str, *, options: ReadOptions, limits: Limits, way: "_Way"
+    ) -> bytes:
+        task = self._task("pdf", options, limits)
+        text = (await way.aside(reading.model_dump_json)).encode()
+        for _ in range(_TRIES):
+            try:
+                warden = await way.aside(self._living)
+                with closing(_Process(warden.open(task, data, text), task, name)) as process:
+                    async with way.turn:
+                        return await process.file(way)
+            except _Gone:
+                continue
+        raise broken(name, _ENDED)
+
+    def _task(
+        self, make: Literal["sheets", "pdf"], options: ReadOptions, limits: Limits, *, grey: bool = False
+    ) -> Task:
+        return Task(
+            make=make,
+            options=options,
+            max_bytes=limits.max_bytes,
+            max_pixels=limits.max_pixels,
+            max_pages=limits.max_pages,
+            pdf_dpi=limits.pdf_dpi,
+            grey=grey,
+            caps=self.caps,
+        )
 
     def _living(self) -> "_Warden":
         with self._lock:
@@ -206,15 +242,17 @@ class _Warden:
         control.settimeout(_SEND_SECONDS)
         return warden
 
-    def open(self, task: Task, data: bytes) -> socket.socket:
-        """The socket of a fresh process that opens a document."""
+    def open(self, task: Task, data: bytes, *more: bytes) -> socket.socket:
+        """The socket of a fresh process that opens a document, and is given more beside it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        document = os.memfd_create("document")
+        files: list[int] = []
         try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(document, left) :]
-            rights = array.array("i", [document, theirs.fileno()])
+            for content in (data, *more):
+                files.append(os.memfd_create("document"))
+                left = memoryview(content)
+                while left:
+                    left = left[os.write(files[-1], left) :]
+            rights = array.array("i", [files[0], theirs.fileno(), *files[1:]])
             message = task.model_dump_json().encode()
             self.control.sendmsg([message], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
         except OSError:  # it is gone, or hangs
@@ -224,7 +262,8 @@ class _Warden:
             raise _Gone from None
         finally:
             theirs.close()
-            os.close(document)
+            for file in files:
+                os.close(file)
         ours.setblocking(False)
         return ours
 
@@ -247,23 +286,33 @@ class _Process:
         self.end.close()
 
     async def next(self, way: _Way) -> Sheet | None:
+        return await self._asked(way, self.task.caps.page_seconds, self._sheet)
+
+    async def file(self, way: _Way) -> bytes:
+        return await self._asked(way, self.task.caps.document_seconds, self._file)
+
+    async def _asked(self, way: _Way, seconds: float, opened: Callable[[Answer, list[int]], T]) -> T:
+        """What the process answers to `NEXT`, as `opened` has it."""
         try:
             with suppress(OSError):  # it is gone: what its warden has said of that can still be received
                 self.end.send(NEXT)
-            await way.readable(self.end, self.task.caps.page_seconds)
+            await way.readable(self.end, seconds)
             try:
                 message, files, _, _ = self._received()
             except ConnectionResetError:  # told before what was sent last
                 message, files, _, _ = self._received()
         except TimeoutError:
-            found = f"a page that takes over {self.task.caps.page_seconds:g} s to open"
+            what = "a page" if self.task.make == "sheets" else "a document"
+            found = f"{what} that takes over {seconds:g} s to open"
             raise too_large(self.name, found, "a simpler one") from None
         except OSError:
             raise _Gone from None
         if not message:
             raise _Gone
         try:
-            return self._sheet(Answer.model_validate_json(message), files)
+            answer = Answer.model_validate_json(message)
+            self._check(answer, files)
+            return opened(answer, files)
         except (ValidationError, ValueError):
             raise broken(self.name, "made its decoder send nonsense") from None
         finally:
@@ -273,16 +322,23 @@ class _Process:
     def _received(self) -> tuple[bytes, list[int], int, Any]:
         return socket.recv_fds(self.end, MAX_MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
 
-    def _sheet(self, answer: Answer, files: list[int]) -> Sheet | None:
+    def _check(self, answer: Answer, files: list[int]) -> None:
         if answer.died is not None:
             raise self._died(answer.died)
         if answer.refusal is not None:
             refusal = answer.refusal
             raise UnreadableDocument(self.name, refusal.found, refusal.expected, refusal.remedy, refusal.http_status)
-        if answer.number is None:
-            return None
         if len(files) < answer.beside:
             raise OutsideSystem("decoder", "no free file descriptors", "room for a page", "raise `ulimit -n`")
+
+    def _file(self, _answer: Answer, files: list[int]) -> bytes:
+        if not files:
+            raise ValueError
+        return seen(files[0])[:]
+
+    def _sheet(self, answer: Answer, files: list[int]) -> Sheet | None:
+        if answer.number is None:
+            return None
         if not answer.beside:
             raise ValueError
         payloads = [seen(number) for number in files]

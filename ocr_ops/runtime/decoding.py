@@ -16,7 +16,7 @@ import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 import cv2
 import numpy as np
@@ -24,10 +24,12 @@ from PIL import Image
 
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
 from ocr_ops.runtime.documents import sheets
 from ocr_ops.runtime.memory import sealed
-from ocr_ops.runtime.sheet import Limits, Sheet
+from ocr_ops.runtime.outputs.pdf import searchable_pdf
+from ocr_ops.runtime.sheet import Limits, Sheet, guard
 
 READY = b"ready"
 NEXT = b"next"
@@ -44,12 +46,18 @@ class Caps(Value):
     document_cpu_seconds: int = 120
     page_seconds: float = 30.0
     """By the clock."""
+    document_seconds: float = 240.0
+    """By the clock, of all its pages made into one file."""
     memory_bytes: int = 2 * 2**30
 
 
 class Task(Value):
-    """A document to be opened. Its bytes come beside it, in a file of their own."""
+    """A document to be opened. Its bytes come beside it, in a file of their own; so does, for what is made of it, what
+    was read.
+    """
 
+    make: Literal["sheets", "pdf"] = "sheets"
+    """What `NEXT` asks for: a page, or the searchable PDF."""
     options: ReadOptions
     max_bytes: int
     max_pixels: int
@@ -89,7 +97,9 @@ class Answer(Value):
 
 
 def main() -> None:
-    """The warden. Its control socket is file 0; each message on it is a `Task` with two files: document, socket."""
+    """The warden. Its control socket is file 0; each message on it is a `Task` with its files: document, socket, and
+    the reading, if there is one.
+    """
     control = socket.socket(fileno=0)
     cv2.setNumThreads(1)
     Image.init()
@@ -132,15 +142,16 @@ class _Warden:
             self._reap(poll)
 
     def _start(self, poll: "select.poll") -> bool:
-        message, files, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
+        message, files, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, 3, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return False
-        document, number = files
+        number = files.pop(1)
         end = socket.socket(fileno=number)
         child = os.fork()
         if not child:
-            _child(message, document, end, self.libc)
-        os.close(document)
+            _child(message, files, end, self.libc)
+        for file in files:
+            os.close(file)
         self.children[child] = end
         poll.register(end, 0)  # being hung up on is always told
         return True
@@ -169,19 +180,27 @@ def _confine(libc: ctypes.CDLL) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _child(message: bytes, document: int, end: socket.socket, libc: ctypes.CDLL) -> NoReturn:
+def _child(message: bytes, files: list[int], end: socket.socket, libc: ctypes.CDLL) -> NoReturn:
     """Opens one document, page by page as it is asked for them."""
     code = 1
     try:
         task = Task.model_validate_json(message)
-        _bind(task, {document, end.fileno()}, libc)
-        with open(document, "rb", buffering=0) as file:
-            file.seek(0)
-            data = file.readall()
-        _serve(task, data, end)
+        _bind(task, {*files, end.fileno()}, libc)
+        data, *reading = map(_whole, files)
+        if task.make == "pdf":
+            _serve_pdf(task, data, Reading.model_validate_json(reading[0]), end)
+        else:
+            _serve(task, data, end)
         code = 0
     finally:
         os._exit(code)
+
+
+def _whole(number: int) -> bytes:
+    """A file's bytes. It is closed."""
+    with open(number, "rb", buffering=0) as file:
+        file.seek(0)
+        return file.readall()
 
 
 def _bind(task: Task, keep: set[int], libc: ctypes.CDLL) -> None:
@@ -218,10 +237,7 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
             pages = pages or sheets(data, "document", task.options, task.limits)
             sheet = next(pages, None)
         except UnreadableDocument as error:
-            refusal = Refusal(
-                found=error.found[:500], expected=error.expected, remedy=error.remedy, http_status=error.http_status
-            )
-            _send(end, Answer(refusal=refusal))
+            _refuse(end, error)
             return
         if sheet is None:
             _send(end, Answer())
@@ -234,6 +250,23 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
         if sheet.text is not None:
             beside.append(sheet.text.model_dump_json().encode())
         _send(end, Answer(number=sheet.number, count=sheet.count, shape=shape, beside=len(beside)), beside)
+
+
+def _serve_pdf(task: Task, data: bytes, reading: Reading, end: socket.socket) -> None:
+    most = task.caps.document_cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
+    if end.recv(MAX_MESSAGE) == NEXT:
+        try:
+            made = guard("document", lambda: searchable_pdf(reading, "document", data, task.options, task.limits))
+        except UnreadableDocument as error:
+            _refuse(end, error)
+        else:
+            _send(end, Answer(beside=1), [made])
+
+
+def _refuse(end: socket.socket, error: UnreadableDocument) -> None:
+    found, expected, remedy = error.found[:500], error.expected, error.remedy
+    _send(end, Answer(refusal=Refusal(found=found, expected=expected, remedy=remedy, http_status=error.http_status)))
 
 
 def _send(end: socket.socket, answer: Answer, beside: Sequence[bytes | memoryview] = ()) -> None:

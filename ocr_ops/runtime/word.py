@@ -21,7 +21,7 @@ from ocr_ops.core.reading import Page
 from ocr_ops.runtime.images import image_format, image_sheets
 from ocr_ops.runtime.pdf import POINTS_AN_INCH
 from ocr_ops.runtime.sheet import Limits, Sheet, broken, guard, too_large, wanted
-from ocr_ops.runtime.word_pages import Paper, Setter
+from ocr_ops.runtime.word_pages import NOTE_SIZE, Paper, Setter
 from ocr_ops.runtime.word_text import Flow, Grid, PageBreak, Picture, Text
 
 MAX_PARTS = 4096
@@ -142,13 +142,16 @@ def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
         else:
             place = min(place + 1, len(sections) - 1)
             if sections[place].start_type != WD_SECTION.CONTINUOUS:
-                filled += [] if setter.empty else [setter.page()]
+                filled.extend(setter.rest())
                 setter = _setter(flow, sections, place, limits)
         for page in filled:
             yield page
             yield from pictures
             pictures = []
-    if not setter.empty or not setter.count:
+    for note in flow.notes.ends:
+        yield from setter.text(Text(note, NOTE_SIZE))
+    yield from setter.rest()
+    if not setter.count:
         yield setter.page()
     yield from pictures
 

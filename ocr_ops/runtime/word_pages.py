@@ -11,6 +11,7 @@ from ocr_ops.runtime.word_text import Grid, GridCell, Text
 LEADING = 1.3
 """From line to line, in sizes."""
 CELL_SIZE = 10.0
+NOTE_SIZE = 9.0
 _PAD = 3.0
 """Points around the text of a cell."""
 _WIDTHS = dict.fromkeys("ijl|.,:;'!I", 0.28) | dict.fromkeys('ftr()[]-/"', 0.36) | dict.fromkeys("mwMW@%", 0.88)
@@ -59,6 +60,8 @@ class Setter:
     """Points from the top of the page to where the next line goes."""
     empty: bool = True
     """Whether the page has no more than a header."""
+    notes: list[list[Row]] = field(default_factory=list)
+    """The lines of each footnote that is still to be set."""
 
     def __post_init__(self) -> None:
         self._begin()
@@ -69,7 +72,13 @@ class Setter:
 
     @property
     def _room(self) -> float:
-        return self.paper.height - self.paper.bottom - self.y
+        return self.paper.height - self.paper.bottom - self.y - self._noted
+
+    @property
+    def _noted(self) -> float:
+        """Points that the foot of the page is given for footnotes: those beyond stand on the next."""
+        most = (self.paper.height - self.paper.top - self.paper.bottom) / 2
+        return min(sum((LEADING * len(rows) + 0.4) * NOTE_SIZE for rows in self.notes), most)
 
     @property
     def _margins(self) -> tuple[Sequence[Text], Sequence[Text]]:
@@ -77,6 +86,7 @@ class Setter:
 
     def text(self, item: Text) -> Iterator[Page]:
         """A paragraph; yields the pages that it fills."""
+        self._note(item.notes)
         pitch = LEADING * item.size
         rows = wrapped(item.text, item.size, self._wide)
         while rows:
@@ -91,6 +101,7 @@ class Setter:
         """A table, with a part on each page; yields the pages that it fills."""
         if not grid.cells:
             return
+        self._note(grid.notes)
         tall = self.paper.height - self.paper.top - self.paper.bottom
         rows = list(_rows(grid, self._wide / grid.columns, int((tall - 2 * _PAD) / (LEADING * CELL_SIZE))))
         while rows:
@@ -106,13 +117,33 @@ class Setter:
 
     def page(self) -> Page:
         """The page as it is, and another begun."""
+        self._foot()
         self.y = self.paper.height - 0.6 * self.paper.bottom
         self._margin(self._margins[1], self.paper.bottom)
         width, height = (max(1, round(side * self.scale)) for side in (self.paper.width, self.paper.height))
         page = Page(width=width, height=height, source="text-layer", lines=tuple(self.lines), blocks=tuple(self.blocks))
         self.lines, self.blocks, self.count = [], [], self.count + 1
         self._begin()
+        self.empty = not self.notes
         return page
+
+    def rest(self) -> Iterator[Page]:
+        """What is not given yet."""
+        while not self.empty:
+            yield self.page()
+
+    def _note(self, notes: Sequence[str]) -> None:
+        self.notes += filter(None, (wrapped(note, NOTE_SIZE, self._wide) for note in notes))
+
+    def _foot(self) -> None:
+        """Sets as many footnotes as there is room for, down to the margin."""
+        bottom = self.paper.height - self.paper.bottom
+        self.y = max(self.y, bottom - self._noted)
+        while self.notes and (fit := int((bottom - self.y) / (LEADING * NOTE_SIZE) + 1e-6)) > 0:
+            rows = self.notes.pop(0)
+            self._paragraph(rows[:fit], Text("", NOTE_SIZE))
+            if rows[fit:]:
+                self.notes.insert(0, rows[fit:])
 
     def _begin(self) -> None:
         self.y = 0.4 * self.paper.top

@@ -9,18 +9,14 @@ from docx.document import Document
 from docx.opc.part import Part
 from docx.oxml.ns import qn
 
+from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes, number_of, shown
+
 TEXT_SIZE = 11.0
 _HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
 """Points, of titles and of headings from the first level on; smaller ones are as large as the last."""
-_INVISIBLE = {
-    qn("w:del"), qn("w:moveFrom"), qn("w:instrText"), qn("w:delText"), qn("w:rPr"), qn("w:pPr"), qn("w:txbxContent"),
-    "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",
-}  # fmt: skip
 _TEXT = {qn("w:t"), qn("m:t")}
 _OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
 _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
-_DIGITS = (("m", 1000), ("cm", 900), ("d", 500), ("cd", 400), ("c", 100), ("xc", 90), ("l", 50), ("xl", 40),
-           ("x", 10), ("ix", 9), ("v", 5), ("iv", 4), ("i", 1))  # fmt: skip
 _MOST_SPANNED = 64
 """Columns of one table."""
 
@@ -33,6 +29,8 @@ class Text:
     """Lines as they are parted by hand."""
     size: float = TEXT_SIZE
     heading: bool = False
+    notes: tuple[str, ...] = ()
+    """Footnotes that it refers to, for the foot of its page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,7 @@ class Grid:
 
     columns: int
     cells: tuple[GridCell, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +75,13 @@ class Flow:
     document: Document
     styles: dict[str, Any] = field(default_factory=dict)
     numbered: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    notes: Notes = field(init=False)
 
     def __post_init__(self) -> None:
         styles = _part(self.document, "styles")
         for style in styles.findall(qn("w:style")) if styles is not None else ():
             self.styles[style.get(qn("w:styleId"), "")] = style
+        self.notes = Notes(self.document)
 
     def items(self, container: Any, part: Part) -> Iterator[Item]:
         """What stands in a body, header, footer, cell or text box of `part`."""
@@ -100,15 +101,17 @@ class Flow:
             yield PageBreak()
         size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
         label = self._label(properties)
-        for number, text in enumerate(_text(paragraph).split("\f")):
+        notes = tuple(self.notes.referred(paragraph, self))
+        for number, text in enumerate(_text(paragraph, self.notes).split("\f")):
             if number:
                 yield PageBreak()
             written = f"{label} {text}".strip() if not number else text.strip()
             if text.strip():
-                yield Text(written, size, heading=level is not None)
+                yield Text(written, size, heading=level is not None, notes=notes)
+                notes = ()
         yield from self._pictures(paragraph, part)
         for box in paragraph.iter(qn("w:txbxContent")):
-            if _shown(box, paragraph):
+            if shown(box, paragraph):
                 yield from self.items(box, part)
         if properties is not None and properties.find(qn("w:sectPr")) is not None:
             yield SectionEnd()
@@ -167,7 +170,8 @@ class Flow:
                 form = formats.get(str(above), {})
                 start = int(form.get("start", "1")) - 1
                 text = text.replace(
-                    f"%{above + 1}", _number(max(1, self.numbered[name, above]) + start, form.get("numFmt", "decimal"))
+                    f"%{above + 1}",
+                    number_of(max(1, self.numbered[name, above]) + start, form.get("numFmt", "decimal")),
                 )
         return text
 
@@ -181,6 +185,7 @@ class Flow:
         open_at: dict[int, int] = {}
         """By column, which cell a merge downwards may go on."""
         widest = 0
+        notes: list[str] = []
         for row, line in enumerate(_rows(table)):
             before = line.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
             column = min(_value(before, 0), _MOST_SPANNED)
@@ -194,39 +199,34 @@ class Flow:
                     cells[above] = GridCell(old.text, old.row, old.column, row - old.row + 1, old.column_span)
                 else:
                     open_at[column] = len(cells)
-                    cells.append(GridCell(self._plain(cell, part), row, column, 1, span))
+                    text, noted = self.plain(cell, part)
+                    cells.append(GridCell(text, row, column, 1, span))
+                    notes += noted
                 column += span
             widest = max(widest, column)
-        return Grid(max(widest, 1), tuple(cells))
+        return Grid(max(widest, 1), tuple(cells), tuple(notes))
 
-    def _plain(self, cell: Any, part: Part) -> str:
-        texts = []
-        for item in self.items(cell, part):
+    def plain(self, container: Any, part: Part) -> tuple[str, list[str]]:
+        """What stands in a cell or a note as lines of text, and the footnotes it refers to."""
+        texts, notes = [], list[str]()
+        for item in self.items(container, part):
             if isinstance(item, Text):
                 texts.append(item.text)
+                notes += item.notes
             elif isinstance(item, Grid):
                 texts += [inner.text for inner in item.cells]
-        return "\n".join(text for text in texts if text)
+                notes += item.notes
+        return "\n".join(text for text in texts if text), notes
 
     def _pictures(self, element: Any, part: Part) -> Iterator[Picture]:
         """Those that are in the document. What is linked from elsewhere is left there."""
         for picture in element.iter(qn("a:blip"), _OLD_PICTURE):
             link = part.rels.get(picture.get(qn("r:embed")) or picture.get(qn("r:id"), ""))
-            if link is not None and not link.is_external and _shown(picture, element):
+            if link is not None and not link.is_external and shown(picture, element):
                 yield Picture(link.target_part.blob)
 
 
-def _shown(inner: Any, element: Any) -> bool:
-    """Whether what is somewhere in an element belongs to what it shows itself."""
-    for above in inner.iterancestors():
-        if above is element:
-            return True
-        if above.tag in _INVISIBLE:
-            return False
-    return False
-
-
-def _text(paragraph: Any) -> str:
+def _text(paragraph: Any, notes: Notes) -> str:
     """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it."""
     found: list[str] = []
     stack = [iter(paragraph)]
@@ -242,7 +242,9 @@ def _text(paragraph: Any) -> str:
             found.append("\f" if element.get(qn("w:type")) == "page" else "\n")
         elif element.tag == qn("w:sym"):
             found.append("•")
-        elif element.tag not in _INVISIBLE:
+        elif element.tag in NOTES:
+            found.append(notes.mark(element))
+        elif element.tag not in INVISIBLE:
             stack.append(iter(element))
     return "".join(found)
 
@@ -292,18 +294,3 @@ def _part(document: Document, kind: str) -> Any:
         if not link.is_external and link.reltype.endswith(f"/{kind}"):
             return getattr(link.target_part, "element", None)
     return None
-
-
-def _number(value: int, form: str) -> str:
-    if form in {"lowerLetter", "upperLetter"}:
-        written = chr(ord("a") + (value - 1) % 26) * ((value - 1) // 26 % 4 + 1)
-    elif form in {"lowerRoman", "upperRoman"} and value < 4000:
-        written, left = "", value
-        for digit, worth in _DIGITS:
-            written += digit * (left // worth)
-            left %= worth
-    elif form == "none":
-        return ""
-    else:
-        return str(value)
-    return written.upper() if form.startswith("upper") else written

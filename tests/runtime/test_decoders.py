@@ -1,6 +1,7 @@
 import asyncio
 import io
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,11 +16,55 @@ from PIL import Image
 
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Line, Page, Reading, Word
 from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
+from ocr_ops.runtime.outputs.pdf import searchable_pdf
+from tests.fuzz.corpus import seeds
 
 ALL = ReadOptions()
+
+
+def reading(pages: int = 1, text: str = "found") -> Reading:
+    polygon = ((10.0, 10.0), (60.0, 10.0), (60.0, 30.0), (10.0, 30.0))
+    line = Line(text=text, confidence=1, polygon=polygon, words=(Word(text=text, confidence=1, polygon=polygon),))
+    return Reading(pages=tuple(Page(width=100, height=100, lines=(line,)) for _ in range(pages)))
+
+
+def unnamed(pdf: bytes) -> bytes:
+    """Without the identifiers that PDFium makes up each time."""
+    return re.sub(rb"/ID *\[.*?\]", b"", pdf, flags=re.DOTALL)
+
+
+def test_a_searchable_pdf_is_made_there_as_here(shared: Decoders) -> None:
+    """Of each kind of document, on an event loop and without one; a broken one is refused by its own name."""
+    for name, data in seeds().items():
+        count = len(list(sheets(data, name, ReadOptions(text_layer="ignore"))))
+        read = reading(count)
+        made = unnamed(searchable_pdf(read, name, data, ALL))
+        assert unnamed(shared.searchable_pdf_here(read, data, name, ALL)) == made, name
+        assert unnamed(asyncio.run(shared.searchable_pdf(read, data, name, ALL))) == made, name
+    for data in (b"%PDF-1.7 nothing", b"text"):
+        with pytest.raises(UnreadableDocument, match=r"^broken\.pdf: "):
+            shared.searchable_pdf_here(reading(), data, "broken.pdf", ALL)
+    assert soon(lambda: not children(shared))
+
+
+def test_a_searchable_pdf_that_takes_too_much_is_given_up() -> None:
+    """Of memory, of CPU, or of time; and one that leaves early ends it."""
+    page = Image.fromarray(np.random.default_rng(0).integers(0, 256, (4000, 4000, 3), np.uint8))
+    data = io.BytesIO()
+    page.save(data, "BMP")
+    for caps in (Caps(memory_bytes=120 * 2**20), Caps(document_cpu_seconds=1), Caps(document_seconds=0.05)):
+        decoders = Decoders(caps)
+        try:
+            with pytest.raises(UnreadableDocument) as refused:
+                decoders.searchable_pdf_here(reading(), data.getvalue(), "a.bmp", ALL, Limits(max_bytes=2**26))
+            assert refused.value.http_status == 413
+            assert soon(lambda: not children(decoders))  # noqa: B023  asked at once
+        finally:
+            decoders.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,5 @@
 import io
+import re
 import struct
 import zipfile
 from collections import Counter
@@ -89,6 +90,83 @@ def test_what_stands_in_a_document_stands_in_its_reading_in_order() -> None:
     assert " ".join(lines).count(LOREM.strip()) == 1
     assert page.source == "text-layer"
     assert (page.width, page.height) == (1700, 2200)  # US letter, as python-docx begins
+
+
+def noted(document: Document, footnotes: dict[int, str], endnotes: dict[int, str]) -> bytes:
+    """The document with notes; `{f1}` and `{e1}` in its text refer to them, struck out where an `x` follows."""
+    space = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+    kinds = {"footnote": footnotes, "endnote": endnotes}
+    parts = {}
+    for kind, notes in kinds.items():
+        said = "".join(
+            f'<w:{kind} w:id="{number}"><w:p><w:r><w:{kind}Ref/></w:r>'
+            f"<w:r><w:t>{_marked(text)}</w:t></w:r></w:p></w:{kind}>"
+            for number, text in notes.items()
+        )
+        parts[f"word/{kind}s.xml"] = f"<w:{kind}s {space}>{said}</w:{kind}s>".encode()
+    types = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+    relations = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    overrides = "".join(f'<Override PartName="/word/{k}s.xml" ContentType="{types}.{k}s+xml"/>' for k in kinds)
+    links = "".join(f'<Relationship Id="{k}" Target="{k}s.xml" Type="{relations}/{k}s"/>' for k in kinds)
+
+    def change(name: str, content: bytes) -> bytes:
+        if name == "[Content_Types].xml":
+            return content.replace(b"</Types>", f"{overrides}</Types>".encode())
+        if name == "word/_rels/document.xml.rels":
+            return content.replace(b"</Relationships>", f"{links}</Relationships>".encode())
+        return _marked(content.decode()).encode() if name == "word/document.xml" else content
+
+    return repacked(saved(document), change, **parts)
+
+
+def _marked(text: str) -> str:
+    def reference(found: re.Match[str]) -> str:
+        run = f'<w:r><w:{"foot" if found[1] == "f" else "end"}noteReference w:id="{found[2]}"/></w:r>'
+        return f"</w:t></w:r>{f'<w:del>{run}</w:del>' if found[3] else run}<w:r><w:t>"
+
+    return re.sub(r"\{([fe])(\d)(x?)\}", reference, text)
+
+
+def test_notes_stand_at_the_foot_of_their_page_and_at_the_end() -> None:
+    """Numbered as they are referred to, also from a table; what is struck out or referred to by none is left out."""
+    document = docx.Document()
+    document.add_paragraph("Struck out{f4x}, then one{f2}, and one that ends it all.{e1}")
+    document.add_table(1, 1).cell(0, 0).text = "In a cell{f1}"
+    document.add_page_break()
+    document.add_paragraph("Again{f2}, and a third{f3}.")
+    footnotes = {0: "separator", 1: "of a cell", 2: "second by its id", 3: "third {f1}", 4: "struck out"}
+    first, second = texts(noted(document, footnotes, {1: "the end", 2: "of nothing"}))
+    assert [line.text for line in first.lines] == [
+        "Struck out, then one [1], and one that ends it all. [i]",
+        "In a cell [2]",
+        "[1] second by its id",
+        "[2] of a cell",
+    ]
+    body = ["Again [1], and a third [3].", "[i] the end", "[3] third [2]"]
+    assert [line.text for line in second.lines] == body
+    assert first.lines[2].polygon[0][1] > 0.8 * first.height
+    assert second.lines[-1].polygon[0][1] > 0.8 * second.height
+
+
+def test_notes_longer_than_a_page_go_on_on_the_next_and_lose_nothing() -> None:
+    document = docx.Document()
+    document.add_paragraph("Short{f1}.")
+    document.add_paragraph(LOREM * 3)
+    long = " ".join(f"word{number}" for number in range(2500))
+    pages = texts(noted(document, {1: long}, {}))
+    said = " ".join(line.text for page in pages for line in page.lines)
+    assert len(pages) > 2
+    assert said.count("Lorem") == 36
+    assert [word for word in said.split() if word.startswith("word")] == long.split()
+    for page in pages:
+        assert max(y for line in page.lines for _, y in line.polygon) <= page.height
+
+
+def test_notes_that_refer_to_themselves_come_once() -> None:
+    document = docx.Document()
+    document.add_paragraph("One{f1}")
+    (page,) = texts(noted(document, {1: "itself {f1} and {f2}", 2: "back to {f1}"}, {}))
+    assert [line.text for line in page.lines] == ["One [1]", "[1] itself [1] and [2]", "[2] back to [1]"]
 
 
 def test_tables_have_cells() -> None:

@@ -45,10 +45,15 @@ def render(reading: Reading, output: OutputFormat, *, name: str, document: bytes
     """`reading` in the format `output`.
 
     `name` and `options` are those it was read with, and are told where the format has a place for them. `document`
-    is the original's bytes; only `pdf` looks at them, and raises `UnreadableDocument` for what has no pages of its own.
+    is the original's bytes; only `pdf` looks at them, in this process, which those of strangers are not for: see
+    `runtime.decoders`.
     """
-    form = FORMS[output]
-    return Rendered(_WRITERS[output](reading, name, document, options), form.media_type, form.suffix)
+    return rendered(output, _WRITERS[output](reading, name, document, options))
+
+
+def rendered(output: OutputFormat, data: bytes) -> Rendered:
+    """A file of this format."""
+    return Rendered(data, FORMS[output].media_type, FORMS[output].suffix)
 
 
 _Writer = Callable[[Reading, str, bytes, ReadOptions], bytes]

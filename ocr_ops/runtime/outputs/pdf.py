@@ -3,21 +3,22 @@
 import ctypes
 import io
 from codecs import BOM_UTF16_BE
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page, Polygon, Reading, Word
-from ocr_ops.runtime.images import image_format
+from ocr_ops.runtime.documents import LIMITS, Limits, sheets
 from ocr_ops.runtime.outputs.blocks import Box, blocks, box, clean, lines, numbered, words
-from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance
-from ocr_ops.runtime.outputs.pictures import pictures
+from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance, numbers
+from ocr_ops.runtime.outputs.pictures import Picture, picture_of, pictures
+from ocr_ops.runtime.outputs.visible import Letters
 from ocr_ops.runtime.pdf import PDFIUM_LOCK, is_pdf
 from ocr_ops.runtime.sheet import guard
+from ocr_ops.runtime.word import is_word
 
 Affine = tuple[float, float, float, float, float, float]
 """a, b, c, d, e, f: takes (x, y) to (a x + c y + e, b x + d y + f), as PDF's matrices do."""
@@ -31,34 +32,44 @@ _DEVICE = 10_000
 """Side of the square that a page is mapped to, to ask PDFium how it lies."""
 
 
-def searchable_pdf(reading: Reading, name: str, document: bytes, options: ReadOptions) -> bytes:
-    """A PDF's own pages, or an image's, with text that can be searched and copied.
+def searchable_pdf(
+    reading: Reading, name: str, document: bytes, options: ReadOptions, limits: Limits = LIMITS
+) -> bytes:
+    """A PDF's own pages, or an image's, with text that can be searched and copied; a Word document's as they are laid
+    out, with text that is seen.
 
     Pages whose text layer was taken as their reading have all they need, and get no second one. Of a document of
-    which some pages were read, these alone are kept. `UnreadableDocument` for a document that has no pages to keep.
+    which some pages were read, these alone are kept. `UnreadableDocument` as `documents.sheets`.
     """
     if is_pdf(document):
         return _layered(reading, name, document, options)
-    if image_format(document) is not None:
-        return _pictured(reading, name, document, options)
-    raise UnreadableDocument(name, "no image and no PDF", "a document that has pages of its own", "ask for text", 422)
+    if is_word(document):
+        pages = sheets(document, name, options, limits)
+        return _set(reading, (None if sheet.image is None else picture_of(sheet.image) for sheet in pages))
+    return _set(reading, pictures(document, name, options, limits))
 
 
-def _pictured(reading: Reading, name: str, document: bytes, options: ReadOptions) -> bytes:
+def _set(reading: Reading, shown: Iterable[Picture | None]) -> bytes:
+    """The pages that a reading has, each over its picture; where there is none, its text is what is seen."""
     pdf = PdfFile()
     glyphless, font = _font(pdf, reading.pages)
+    letters = Letters(clean(word.text) for page in reading.pages for line in page.lines for word in words(line))
+    fonts = letters.add_to(pdf)
     entries: list[str] = []
-    for page, picture in zip(reading.pages, pictures(document, name, options), strict=True):
-        a, b, c, d, e, f = picture.placed
-        width, height = picture.width, picture.height
-        image = pdf.stream(picture.data, picture.entries, deflate=False)
-        shown = f"q {_numbers(a * width, b * height, c * width, d * height, e * width, f * height)} cm /I Do Q\n"
-        text = _text(page, _to_points(page, (0, height), (width, height), (0, 0)), glyphless)
-        content = pdf.stream((shown + text).encode("ascii"))
-        entries.append(
-            f"/MediaBox[0 0 {_numbers(width, height)}]/Contents {content} 0 R"
-            f"/Resources<</Font<</F {font} 0 R>>/XObject<</I {image} 0 R>>>>"
-        )
+    for page, picture in zip(reading.pages, shown, strict=True):
+        if picture is None:
+            width, height = (72 * side / LIMITS.pdf_dpi for side in (page.width, page.height))
+            content = pdf.stream(letters.content(page, width, height).encode("ascii"))
+            held = f"/Font<<{fonts}>>"
+        else:
+            a, b, c, d, e, f = picture.placed
+            width, height = picture.width, picture.height
+            image = pdf.stream(picture.data, picture.entries, deflate=False)
+            drawn = f"q {numbers(a * width, b * height, c * width, d * height, e * width, f * height)} cm /I Do Q\n"
+            text = _text(page, _to_points(page, (0, height), (width, height), (0, 0)), glyphless)
+            content = pdf.stream((drawn + text).encode("ascii"))
+            held = f"/Font<</F {font} 0 R>>/XObject<</I {image} 0 R>>"
+        entries.append(f"/MediaBox[0 0 {numbers(width, height)}]/Contents {content} 0 R/Resources<<{held}>>")
     return pdf.pages(entries)
 
 
@@ -148,7 +159,7 @@ def _text_alone(pages: Sequence[Page], maps: Sequence[Affine]) -> bytes:
     entries: list[str] = []
     for page, to_points in zip(pages, maps, strict=True):
         content = pdf.stream(_text(page, to_points, glyphless).encode("ascii"))
-        sides = _numbers(*_extent(page, to_points))
+        sides = numbers(*_extent(page, to_points))
         entries.append(f"/MediaBox[{sides}]/Contents {content} 0 R/Resources<</Font<</F {font} 0 R>>>>")
     return pdf.pages(entries)
 
@@ -198,7 +209,7 @@ def _piece(text: str, corners: Polygon, to_points: Affine, glyphless: Glyphless)
     along = ((bx - ax + cx - dx) / 2 / pen, (by - ay + cy - dy) / 2 / pen)
     up = (ax - dx, ay - dy)
     start = (dx + _BELOW * up[0], dy + _BELOW * up[1])
-    shown = f"{_numbers(*along, *up, *start)} Tm {glyphless.encoded(text)} Tj"
+    shown = f"{numbers(*along, *up, *start)} Tm {glyphless.encoded(text)} Tj"
     if pen * min(map(abs, along)) < _DRIFT:
         return shown
     return f"/Span<</ActualText<{(BOM_UTF16_BE + text.encode('utf-16-be')).hex()}>>>BDC {shown} EMC"
@@ -222,8 +233,3 @@ def _at(affine: Affine, point: Point) -> Point:
     a, b, c, d, e, f = affine
     x, y = point
     return a * x + c * y + e, b * x + d * y + f
-
-
-def _numbers(*values: float) -> str:
-    """As PDF writes them: no exponents, four places after the point."""
-    return " ".join(f"{value:.4f}".rstrip("0").rstrip(".") for value in values)

@@ -89,25 +89,32 @@ class Glyphless:
             f"<</Type/Font/Subtype/CIDFontType2/BaseFont{_NAME}/CIDSystemInfo<</Registry(Adobe)/Ordering(Identity)"
             f"/Supplement 0>>/FontDescriptor {descriptor} 0 R/W[0[{widths}]]/CIDToGIDMap {mapped} 0 R>>"
         )
-        unicode = pdf.stream(self._to_unicode().encode("ascii"))
+        rows = [f"<{code:04X}> <{char.encode('utf-16-be').hex().upper()}>" for char, code in self._codes.items()]
+        unicode = pdf.stream(to_unicode(rows, "0000", "FFFF"))
         return pdf.add(
             f"<</Type/Font/Subtype/Type0/BaseFont{_NAME}/Encoding/Identity-H/DescendantFonts[{descendant} 0 R]"
             f"/ToUnicode {unicode} 0 R>>"
         )
 
-    def _to_unicode(self) -> str:
-        entries = [f"<{code:04X}> <{char.encode('utf-16-be').hex().upper()}>" for char, code in self._codes.items()]
-        blocks = [entries[start : start + _CHUNK] for start in range(0, len(entries), _CHUNK)]
-        return "\n".join(
-            [
-                "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap",
-                "/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def",
-                "/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def",
-                "1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange",
-                *(f"{len(block)} beginbfchar\n" + "\n".join(block) + "\nendbfchar" for block in blocks),
-                "endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend",
-            ]
-        )
+
+def to_unicode(rows: Sequence[str], first: str, last: str) -> bytes:
+    """A CMap of these rows, of the codes between two: which characters they are."""
+    blocks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    return "\n".join(
+        [
+            "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap",
+            "/CIDSystemInfo <</Registry (Adobe) /Ordering (UCS) /Supplement 0>> def",
+            "/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def",
+            f"1 begincodespacerange\n<{first}> <{last}>\nendcodespacerange",
+            *(f"{len(block)} beginbfchar\n" + "\n".join(block) + "\nendbfchar" for block in blocks),
+            "endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend",
+        ]
+    ).encode("ascii")
+
+
+def numbers(*values: float) -> str:
+    """As PDF writes them: no exponents, four places after the point."""
+    return " ".join(f"{value:.4f}".rstrip("0").rstrip(".") for value in values)
 
 
 def advance(text: str) -> float:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ocr_ops.core.options import ReadOptions
-from ocr_ops.runtime.documents import LIMITS, sheets
+from ocr_ops.runtime.documents import LIMITS, Limits, sheets
 from ocr_ops.runtime.images import image_format, square, turn
 from ocr_ops.runtime.sheet import guard
 
@@ -51,7 +51,7 @@ class Picture:
     """Of the page, in points."""
 
 
-def pictures(data: bytes, name: str, options: ReadOptions) -> Iterator[Picture]:
+def pictures(data: bytes, name: str, options: ReadOptions, limits: Limits = LIMITS) -> Iterator[Picture]:
     """The pages of an image that `options` wants. JPEGs are taken as they are, and PNGs that are no more than pixels;
     any other is coded without loss, upright and on white.
     """
@@ -64,10 +64,15 @@ def pictures(data: bytes, name: str, options: ReadOptions) -> Iterator[Picture]:
             return
         even = (max(dpi), max(dpi)) if square(image) != image.size else dpi
         upright = even[::-1] if _PLACED[turn(image)][0] == 0 else even
-    for sheet in sheets(data, name, options, LIMITS):
+    for sheet in sheets(data, name, options, limits):
         if sheet.image is not None:
-            height, width = sheet.image.shape[:2]
-            yield _picture(*_lossless(sheet.image), (width, height), None, upright)
+            yield picture_of(sheet.image, upright)
+
+
+def picture_of(page: NDArray[np.uint8], dpi: tuple[float, float] = (LIMITS.pdf_dpi, LIMITS.pdf_dpi)) -> Picture:
+    """A page, uint8 (H, W, 3) RGB, coded without loss."""
+    height, width = page.shape[:2]
+    return _picture(*_lossless(page), (width, height), None, dpi)
 
 
 def _picture(

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import docx
 import numpy as np
 import pypdfium2
 import pytest
@@ -188,13 +189,39 @@ def test_of_some_pages_asked_for_these_alone_are_kept(tmp_path: Path) -> None:
     assert len(found_words(data, tmp_path)[1]) == 2
 
 
-def test_documents_without_pages_are_refused() -> None:
-    """And broken ones, with the reason."""
+def test_broken_documents_are_refused() -> None:
+    """With the reason."""
     reading = Reading(pages=(page_of("a"),))
-    with pytest.raises(UnreadableDocument, match="a document that has pages of its own"):
-        searchable_pdf(reading, "a.docx", b"PK\x03\x04", ALL)
-    with pytest.raises(UnreadableDocument):
-        searchable_pdf(reading, "a.pdf", b"%PDF-1.7 nothing", ALL)
+    for data in (b"PK\x03\x04", b"%PDF-1.7 nothing", b"text"):
+        with pytest.raises(UnreadableDocument):
+            searchable_pdf(reading, "a.pdf", data, ALL)
+
+
+def test_a_word_document_is_seen_as_it_is_laid_out(tmp_path: Path) -> None:
+    """Words of several scripts where they stand, the sides of cells, and pictures with what was read in them."""
+    document, saved = docx.Document(), io.BytesIO()
+    document.add_paragraph("Ordinary words, “quoted” — and čtyři żółte ő Αθήνα Привет 日本")
+    document.add_table(1, 2).cell(0, 1).text = "in a cell"
+    document.add_picture(io.BytesIO(png()))
+    document.save(saved)
+    found = list(sheets(saved.getvalue(), "a.docx"))
+    pages = [sheet.text or page_of("found here", width=WIDTH, height=HEIGHT) for sheet in found]
+    data = searchable_pdf(Reading(pages=tuple(pages)), "a.docx", saved.getvalue(), ALL)
+    first, second = found_words(data, tmp_path)
+    words = [word for line in pages[0].lines for word in line.words]
+    assert [word.text for word in first] == [word.text for word in words]
+    for told, word in zip(first, words, strict=True):
+        assert stands(told[1:], word.polygon, 72 / 200, within=3), word.text
+    assert [word.text for word in second] == ["found", "here"]
+    seen, picture = rendered(data)
+    assert seen.shape[:2] == (792, 612)
+    left, top, right, bottom = (round(side) for side in first[0][1:])
+    assert (seen[top:bottom, left:right] < 128).any()
+    assert (picture < 128).any()
+    table = pages[0].blocks[1].table
+    assert table is not None
+    x, y = (round(side * 72 / 200) for side in table.cells[1].polygon[0])
+    assert (seen[y + 4 : y + 10, x - 2 : x + 3] < 200).any()
 
 
 @pytest.mark.shared_data
