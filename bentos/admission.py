@@ -34,8 +34,10 @@ class Admission:
         self.closed = True
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Holds a place for one document while the block runs. `Overloaded` when it could not be answered in time."""
+    def admit(self) -> Iterator["Places"]:
+        """Holds a place for one document while the block runs, and those it takes for others that came with it.
+        `Overloaded` when it could not be answered in time.
+        """
         if self.closed:
             raise Overloaded("service", "about to end", "one that goes on", "try again at once: another takes over")
         if self.inside >= self.limit:
@@ -45,12 +47,36 @@ class Admission:
             found, wanted = f"an answer would take {expected:.1f} s", f"at most {self.promised:g}"
             later = max(1, math.ceil(expected - self.promised))
             raise Overloaded("service", found, wanted, f"try again in {later} s", later)
-        self.inside += 1
+        places = Places(self)
+        places.hold(1)
         try:
-            with telemetry.document_in_flight():
-                yield
+            yield places
         finally:
-            self.inside -= 1
+            places.hold(0)
+
+
+@dataclass(slots=True)
+class Places:
+    """What one request holds."""
+
+    admission: Admission
+    held: int = 0
+
+    def take(self, documents: int) -> None:
+        """Holds as many as the request turned out to bring. `Overloaded` when others leave no room for them; alone, a
+        request may bring more than there are places.
+        """
+        others = self.admission.inside - self.held
+        if others and others + documents > self.admission.limit:
+            found = f"{others} documents in flight, and {documents} more"
+            raise Overloaded("service", found, f"at most {self.admission.limit}", "try again soon, or send fewer")
+        self.hold(documents)
+
+    def hold(self, documents: int) -> None:
+        """From now on, so many."""
+        telemetry.documents_in_flight(documents - self.held)
+        self.admission.inside += documents - self.held
+        self.held = documents
 
 
 @dataclass(slots=True)

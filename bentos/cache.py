@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bentos.champion import setting, switch
-from bentos.sealed import KEY, Sealer, configured_key
+from bentos.sealed import KEY, Sealer, configured_keys
 from bentos.store import Store
 from ocr_ops.core.errors import StoreAway
 from ocr_ops.core.workspace import Workspace
@@ -215,9 +215,9 @@ def cache_from_environment(store: Store | None) -> Cache | None:
     if not switch("OCR_OPS_CACHE"):
         return None
     seconds = setting("OCR_OPS_CACHE_SECONDS", 3600)
-    key = configured_key()
-    if store is not None and key is not None:
-        return RedisCache(store, Sealer(key, "cache"), seconds=seconds)
+    keys = configured_keys()
+    if store is not None and keys:
+        return RedisCache(store, Sealer(keys[0], "cache", keys[1:]), seconds=seconds)
     if store is not None:
         log.warning("%s is not set: readings are not cached in Redis, but in each process for itself", KEY)
     most = setting("OCR_OPS_CACHE_MB", 64) * 2**20

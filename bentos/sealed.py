@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -24,12 +25,15 @@ _LEVEL = 1
 class Sealer:
     """AES-256-GCM with keys derived from one: for each purpose, for names, and for every value sealed.
 
-    A key of its own for each value is why no number of them wears the one key out.
+    A key of its own for each value is why no number of them wears the one key out. Older keys open what they sealed,
+    and seal nothing more.
     """
 
-    def __init__(self, key: bytes, purpose: str) -> None:
+    def __init__(self, key: bytes, purpose: str, older: Sequence[bytes] = ()) -> None:
         self._values = _derived(key, f"{purpose} values")
         self._names = _derived(key, f"{purpose} names")
+        self.older = tuple(Sealer(one, purpose) for one in older)
+        """What each of the older keys sealed, and named."""
 
     @classmethod
     def of_this_process(cls, purpose: str) -> Self:
@@ -42,6 +46,10 @@ class Sealer:
         text = "".join(f"{len(part)}:{part}" for part in parts)
         return hmac.digest(self._names, text.encode(), hashlib.sha256).hex()
 
+    def names(self, *parts: str) -> tuple[str, ...]:
+        """The same by each key, the newest first."""
+        return self.name(*parts), *(one.name(*parts) for one in self.older)
+
     def seal(self, data: bytes, *place: str, level: int = _LEVEL) -> bytes:
         """Compresses, at zlib's `level`, and encrypts `data` for `place`."""
         salt, nonce = os.urandom(_SALT), os.urandom(_NONCE)
@@ -49,7 +57,18 @@ class Sealer:
         return salt + nonce + cipher.encrypt(nonce, zlib.compress(data, level), self.name(*place).encode())
 
     def open(self, sealed: bytes, *place: str) -> bytes | None:
-        """What was sealed; None for anything that this key did not seal for this very place."""
+        """What was sealed; None for anything that no key of these sealed for this very place."""
+        for one in (self, *self.older):
+            data = one._opened(sealed, *place)  # noqa: SLF001  of its own kind
+            if data is not None:
+                return data
+        return None
+
+    def opener(self, sealed: bytes, *place: str) -> "Sealer":
+        """Whose key it was that sealed this; its own where it is nobody's."""
+        return next((one for one in self.older if one._opened(sealed, *place) is not None), self)  # noqa: SLF001
+
+    def _opened(self, sealed: bytes, *place: str) -> bytes | None:
         salt, nonce, box = sealed[:_SALT], sealed[_SALT : _SALT + _NONCE], sealed[_SALT + _NONCE :]
         if len(nonce) < _NONCE:
             return None
@@ -60,17 +79,18 @@ class Sealer:
             return None
 
 
-def configured_key() -> bytes | None:
-    """The key that `OCR_OPS_CACHE_KEY`, or the file `OCR_OPS_CACHE_KEY_FILE`, holds; None without either.
+def configured_keys() -> tuple[bytes, ...]:
+    """The keys that `OCR_OPS_CACHE_KEY`, or the file `OCR_OPS_CACHE_KEY_FILE`, holds, with commas or white space
+    between: the first seals, all open. None without either.
 
     Anything but 32 bytes in base64 or hex ends the process with one line.
     """
     text = secret(KEY)
-    return None if text is None else _key(text, KEY)
+    return () if text is None else _keys(text, KEY)
 
 
-def kept_key(path: Path) -> bytes:
-    """The key in a file that only this user may read, made now unless it is there already."""
+def kept_keys(path: Path) -> tuple[bytes, ...]:
+    """The keys in a file that only this user may read, of which one is made now unless it is there already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -84,7 +104,11 @@ def kept_key(path: Path) -> bytes:
         pass
     finally:
         made.unlink(missing_ok=True)
-    return _key(path.read_text(encoding="ascii"), path)
+    return _keys(path.read_text(encoding="ascii"), path)
+
+
+def _keys(text: str, subject: object) -> tuple[bytes, ...]:
+    return tuple(_key(part, subject) for part in text.replace(",", " ").split() or [""])
 
 
 def _key(text: str, subject: object) -> bytes:

@@ -60,7 +60,7 @@ class Limits(Value):
     seconds: Count
     """What a request may take, whatever its deadline says."""
     in_flight: Count
-    """Requests that a worker of the gateway takes at once; those beyond get 503 with `Retry-After`."""
+    """Documents that a worker of the gateway takes at once; those beyond get 503 with `Retry-After`."""
 
 
 class About(Value):

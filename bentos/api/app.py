@@ -156,6 +156,7 @@ OPERATIONS = (
         description="For documents larger than `POST /v1/ocr` takes, or nobody waits for. With an `Idempotency-Key`, "
         "the same submitted again is the same job. A URL in `webhook` is told when the job is over.",
         role="read",
+        reads=True,
         body={"multipart/form-data": _form(_FILE, {"webhook": _WEBHOOK})},
         parameters=(*_PARAMETERS, _KEY),
         answers={202: {"application/json": jobs.JobStatus}},

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from bentos.api.form import Asked
 from bentos.api.problems import Refusal
 from bentos.deadline import Deadline
-from bentos.sealed import Sealer, configured_key
+from bentos.sealed import Sealer, configured_keys
 from bentos.store import Store
 from ocr_ops.core.errors import StoreAway
 from ocr_ops.core.record import digest_bytes
@@ -126,9 +126,9 @@ class Idempotency:
     @classmethod
     def over(cls, store: Store | None) -> "Idempotency":
         """In Redis where there is one and a key to seal answers with, else in this process."""
-        key = configured_key()
-        if store is not None and key is not None:
-            return cls(There(store, Here()), Sealer(key, "idempotency"))
+        keys = configured_keys()
+        if store is not None and keys:
+            return cls(There(store, Here()), Sealer(keys[0], "idempotency", keys[1:]))
         return cls(Here(), Sealer.of_this_process("idempotency"))
 
     async def once(

@@ -93,7 +93,7 @@ async def submit_job(request: Request) -> Response:
     usage.documents.append(await asyncio.to_thread(digest_bytes, document.data))
     status = _status(request, found)
     if webhook is not None:
-        status = status.model_copy(update={"webhook_secret": desk.secret(found.owner)})
+        status = status.model_copy(update={"webhook_secret": desk.secret(found)})
     return _answer(status, 202, {"Location": f"/v1/jobs/{found.id}", "Retry-After": _PAUSE})
 
 

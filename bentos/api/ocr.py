@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bentos.admission import Places
 from bentos.api.accept import stream_of
 from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
@@ -119,9 +120,10 @@ async def read_documents(request: Request) -> Response:
     gateway = gateway_of(request)
     deadline = deadline_of(request)
     async with AsyncExitStack() as held:
-        held.enter_context(gateway.admission.admit())
+        places = held.enter_context(gateway.admission.admit())
         asked = await _received(request, deadline, limit=BATCH_BYTES, files=BATCH_FILES)
-        items = _items(request, asked, deadline)
+        places.take(len(asked.documents))
+        items = _items(request, asked, deadline, places)
         kind = stream_of(request.headers.get("accept", ""))
         if kind is not None:
             return Stream(request, kind, _batch_events(items), held.pop_all())
@@ -224,13 +226,17 @@ async def _events(
     yield DoneEvent(pages=len(found), content=content)
 
 
-async def _items(request: Request, asked: Asked, deadline: Deadline) -> AsyncGenerator[BatchItem, None]:
-    """The documents of a batch in their order, a few of them read at once."""
+async def _items(request: Request, asked: Asked, deadline: Deadline, places: Places) -> AsyncGenerator[BatchItem, None]:
+    """The documents of a batch in their order, a few of them read at once; each gives its place back when it is read,
+    but the last, which the request holds.
+    """
     at_once = asyncio.Semaphore(BATCH_AT_ONCE)
 
     async def one(index: int, document: Document) -> BatchItem:
         async with at_once:
-            return await _item(request, index, document, asked, deadline)
+            item = await _item(request, index, document, asked, deadline)
+        places.hold(max(places.held - 1, 1))
+        return item
 
     tasks = [asyncio.create_task(one(index, document)) for index, document in enumerate(asked.documents)]
     try:

@@ -40,7 +40,7 @@ class Operation:
     description: str = ""
     tag: str = "documents"
     reads: bool = False
-    """Whether it reads pages, which the caller's quota must hold."""
+    """Whether it reads pages, at once or later, which the caller's quota must hold."""
     probe: bool = False
     """Asked by machines every few seconds: its successes are not logged."""
     told: bool = True

@@ -17,7 +17,7 @@ from bentos.jobs.job import OVER, Ask, Bounds, Entry, Failure, JobStore, ReadPag
 from bentos.jobs.redis import RedisJobs
 from bentos.jobs.sqlite import SqliteJobs
 from bentos.jobs.webhook import SECRET_PREFIX, Webhooks
-from bentos.sealed import KEY, Sealer, configured_key, kept_key
+from bentos.sealed import KEY, Sealer, configured_keys, kept_keys
 from bentos.store import Store
 from ocr_ops.core.errors import OutsideSystem, UnreadableDocument
 from ocr_ops.core.reading import Reading
@@ -65,20 +65,23 @@ class Desk:
         """Jobs in Redis where there is one and a key for it, else on this machine; see docs/jobs.md."""
         settings = JobSettings.from_environment()
         webhooks = Webhooks(anywhere=choice("OCR_OPS_WEBHOOKS", "public", "anywhere") == "anywhere")
-        key = configured_key()
-        if store is not None and key is not None:
-            return cls(RedisJobs(store), Sealer(key, "jobs"), webhooks, settings)
+        keys = configured_keys()
+        if store is not None and keys:
+            return cls(RedisJobs(store), Sealer(keys[0], "jobs", keys[1:]), webhooks, settings)
         if store is not None:
             log.warning("%s is not set: jobs are not kept in Redis, but on this machine, which alone knows them", KEY)
         folder = Workspace.current().home / "jobs"
         try:
-            return cls(SqliteJobs(folder), Sealer(key or kept_key(folder / "key"), "jobs"), webhooks, settings)
+            keys = keys or kept_keys(folder / "key")
+            return cls(SqliteJobs(folder), Sealer(keys[0], "jobs", keys[1:]), webhooks, settings)
         except (sqlite3.Error, OSError) as error:
             found = getattr(error, "strerror", None) or str(error)
             end(OutsideSystem(folder, found, "a folder to keep jobs in", "make room, or set OCR_OPS_HOME to another"))
 
     async def submit(self, ask: Ask, document: bytes, key: str | None = None) -> Entry | Refused:
         """A new job, or the one the caller submitted with this key before."""
+        if key is not None and (known := await self._known(ask, document, key)) is not None:
+            return known
         owner = self._owner(ask.caller)
         job = self.sealer.name("id", owner, key)[:32] if key is not None else secrets.token_hex(16)
         digest, sealed = await asyncio.to_thread(self._sealed_document, job, document)
@@ -86,7 +89,7 @@ class Desk:
         entry = Entry(
             id=job,
             owner=owner,
-            asked=self.sealer.name("asked", digest, ask.model_dump_json(exclude={"limits"})),
+            asked=_asked(self.sealer, digest, ask),
             ask=self.sealer.seal(ask.model_dump_json().encode(), job, "ask"),
             size=len(sealed),
             created=now,
@@ -95,14 +98,24 @@ class Desk:
         )
         return await self.store.add(entry, sealed, self.settings.bounds)
 
+    async def _known(self, ask: Ask, document: bytes, key: str) -> Entry | Refused | None:
+        """The job that was submitted with this key while an older one sealed."""
+        for sealer in self.sealer.older:
+            found = await self.store.get(sealer.name("id", sealer.name("owner", ask.caller), key)[:32])
+            if found is not None:
+                digest = await asyncio.to_thread(digest_bytes, document)
+                return found if found.asked == _asked(sealer, digest, ask) else "asked"
+        return None
+
     async def find(self, caller: str, job: str) -> Entry | None:
         """None for what is not the caller's, as for what is not there."""
         entry = await self.store.get(job)
-        return entry if entry is not None and entry.owner == self._owner(caller) else None
+        return entry if entry is not None and entry.owner in self.sealer.names("owner", caller) else None
 
     async def mine(self, caller: str) -> list[Entry]:
         """All of the caller's, the newest first."""
-        return await self.store.mine(self._owner(caller))
+        found = [entry for owner in self.sealer.names("owner", caller) for entry in await self.store.mine(owner)]
+        return sorted(found, key=lambda entry: -entry.created)
 
     async def remove(self, entry: Entry) -> Entry:
         """Ends a job that is not over, and erases what there is of it; one that is over is erased altogether."""
@@ -165,9 +178,10 @@ class Desk:
     def sealed_failure(self, job: str, failure: Failure) -> bytes:
         return self.sealer.seal(failure.model_dump_json().encode(), job, "failure")
 
-    def secret(self, owner: str) -> str:
-        """What an owner's webhooks are signed with: the same for all their jobs, and nobody else's."""
-        key = hashlib.sha256(self.sealer.name("webhook", owner).encode()).digest()
+    def secret(self, entry: Entry) -> str:
+        """What a job's webhook is signed with: the same for all its owner's that one key sealed, and nobody else's."""
+        sealer = self.sealer.opener(entry.ask, entry.id, "ask")
+        key = hashlib.sha256(sealer.name("webhook", entry.owner).encode()).digest()
         return SECRET_PREFIX + base64.b64encode(key).decode()
 
     def _owner(self, caller: str) -> str:
@@ -182,6 +196,10 @@ class Desk:
         if data is None:
             raise _unknown(place[0], "lost, or sealed with another key")
         return data
+
+
+def _asked(sealer: Sealer, digest: str, ask: Ask) -> str:
+    return sealer.name("asked", digest, ask.model_dump_json(exclude={"limits"}))
 
 
 def _unknown(job: str, found: str) -> UnreadableDocument:

@@ -189,7 +189,7 @@ class Runner:
         with suppress(UnreadableDocument):  # the key is another by now
             url = self.desk.ask(entry).webhook
         told = {"type": f"job.{entry.state}", "job": entry.id, "pages": entry.done, "tries": entry.notices}
-        sent = url is not None and await self.desk.webhooks.send(url, self.desk.secret(entry.owner), entry.id, told)
+        sent = url is not None and await self.desk.webhooks.send(url, self.desk.secret(entry), entry.id, told)
         telemetry.webhook_tried("sent" if sent else "failed")
         if sent or entry.notices > len(BACK_OFF):
             await self.desk.store.noticed(claim, "sent" if sent else "given-up", 0)

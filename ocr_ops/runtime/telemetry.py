@@ -25,14 +25,9 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.spec import Task
 
 
-@contextmanager
-def document_in_flight() -> Iterator[None]:
-    """Counts a document as being read while the block runs."""
-    _in_flight().inc()
-    try:
-        yield
-    finally:
-        _in_flight().dec()
+def documents_in_flight(more: int) -> None:
+    """So many more documents are being read; below zero, fewer."""
+    _in_flight().inc(more)
 
 
 def document_answered(status: int, seconds: float) -> None:

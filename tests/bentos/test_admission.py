@@ -17,6 +17,25 @@ def test_no_more_than_the_limit_are_inside() -> None:
         assert admission.inside == 1
 
 
+def test_documents_that_come_together_are_counted_each() -> None:
+    """Those that do not fit beside others are turned away; alone, any number may come; none keeps its place."""
+    admission = Admission(4)
+    with admission.admit() as first, admission.admit() as second:
+        second.take(3)
+        assert admission.inside == 4
+        with pytest.raises(Overloaded, match="3 documents in flight, and 2 more"):
+            first.take(2)
+        assert admission.inside == 4
+        second.hold(1)
+        first.take(2)
+        assert admission.inside == 3
+    with admission.admit() as alone:
+        alone.take(32)
+        with pytest.raises(Overloaded), admission.admit():
+            pass
+    assert admission.inside == 0
+
+
 def test_what_would_be_answered_too_late_is_told_when_to_come_back() -> None:
     admission = Admission(100, promised=2.0, expected=lambda others: 0.5 * (others + 1), inside=3)
     with admission.admit():

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bentos.sealed import Sealer, configured_key, kept_key
+from bentos.sealed import Sealer, configured_keys, kept_keys
 
 SEALER = Sealer(bytes(32), "tests")
 
@@ -54,12 +54,26 @@ def test_a_key_is_taken_in_base64_or_hex(write: "object", monkeypatch: pytest.Mo
     key = os.urandom(32)
     text = write(key).decode()  # type: ignore[operator]
     monkeypatch.setenv("OCR_OPS_CACHE_KEY", text)
-    assert configured_key() == key
+    assert configured_keys() == (key,)
     monkeypatch.delenv("OCR_OPS_CACHE_KEY")
-    assert configured_key() is None
+    assert configured_keys() == ()
     (tmp_path / "key").write_text(text + "\n", encoding="ascii")
     monkeypatch.setenv("OCR_OPS_CACHE_KEY_FILE", str(tmp_path / "key"))
-    assert configured_key() == key
+    assert configured_keys() == (key,)
+
+
+def test_of_several_keys_the_first_seals_and_all_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = b"1" * 32, b"2" * 32
+    monkeypatch.setenv("OCR_OPS_CACHE_KEY", f"{new.hex()},\n {base64.b64encode(old).decode()}\n")
+    assert configured_keys() == (new, old)
+    before, both, after = Sealer(old, "x"), Sealer(new, "x", [old]), Sealer(new, "x")
+    sealed, anew = before.seal(b"said", "here"), both.seal(b"more", "here")
+    assert both.open(sealed, "here") == b"said"
+    assert both.open(sealed, "there") is None
+    assert (before.open(anew, "here"), after.open(anew, "here"), after.open(sealed, "here")) == (None, b"more", None)
+    assert both.names("a", "b") == (after.name("a", "b"), before.name("a", "b"))
+    assert both.opener(sealed, "here").name("a") == before.name("a")
+    assert both.opener(anew, "here").name("a") == after.name("a")
 
 
 @pytest.mark.parametrize("text", ["secret", "A" * 43, "é" * 32, "0" * 63, base64.b64encode(bytes(31)).decode()])
@@ -68,7 +82,7 @@ def test_what_is_no_key_ends_with_one_line(
 ) -> None:
     monkeypatch.setenv("OCR_OPS_CACHE_KEY", text)
     with pytest.raises(SystemExit):
-        configured_key()
+        configured_keys()
     told = capsys.readouterr().err
     assert told.startswith("error: OCR_OPS_CACHE_KEY: no key;")
     assert text not in told
@@ -78,13 +92,13 @@ def test_a_kept_key_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     """Eight who start at once agree on it."""
     path = tmp_path / "jobs" / "key"
     command = (
-        f"from pathlib import Path; from bentos.sealed import kept_key; print(kept_key(Path({str(path)!r})).hex())"
+        f"from pathlib import Path; from bentos.sealed import kept_keys; print(kept_keys(Path({str(path)!r}))[0].hex())"
     )
     with ThreadPoolExecutor(3) as pool:
         runs = pool.map(
             lambda _: subprocess.run([sys.executable, "-c", command], capture_output=True, check=True), "abc"
         )
         keys = {run.stdout for run in runs}
-    assert keys == {kept_key(path).hex().encode() + b"\n"}
+    assert keys == {kept_keys(path)[0].hex().encode() + b"\n"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [file.name for file in path.parent.iterdir()] == ["key"]

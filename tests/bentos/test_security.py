@@ -160,7 +160,10 @@ def test_pages_are_charged_as_they_are_read(guarded: Guarded) -> None:
     assert refused.status_code == 429
     assert refused.json()["type"] == "urn:ocr-ops:problem:quota-used-up"
     assert 0 < int(refused.headers["retry-after"]) <= 86_400
-    assert [event["pages"] for event in guarded.audited(key.id, 5)] == [0, 2, 3, 2, 0]
+    submitted = guarded.ask("/v1/jobs", secret, "POST", files={"file": ("a.tif", document(1))})
+    assert submitted.status_code == 429
+    assert submitted.headers["retry-after"]
+    assert [event["pages"] for event in guarded.audited(key.id, 6)] == [0, 2, 3, 2, 0, 0]
 
 
 def test_jobs_are_charged_and_audited_as_their_callers(guarded: Guarded) -> None:

@@ -20,9 +20,10 @@ PAGE = Page(
 class Exporter(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """One document read, one refused, one failed; then the metrics."""
-        with telemetry.document_in_flight():
-            for status in (200, 422, 500):
-                telemetry.document_answered(status, 0.2)
+        telemetry.documents_in_flight(1)
+        for status in (200, 422, 500):
+            telemetry.document_answered(status, 0.2)
+        telemetry.documents_in_flight(-1)
         for stage in ("decode", "detection", "recognition"):
             with telemetry.stage(stage):
                 telemetry.page_read(PAGE, ())

@@ -12,11 +12,12 @@ from ocr_ops.runtime import telemetry
 
 def test_documents_and_stages_are_counted() -> None:
     """In a plain process the default registry holds the values."""
-    with telemetry.document_in_flight():
-        assert REGISTRY.get_sample_value(metrics.IN_FLIGHT) == 1
-        with telemetry.stage("decode"):
-            pass
+    telemetry.documents_in_flight(2)
+    assert REGISTRY.get_sample_value(metrics.IN_FLIGHT) == 2
+    with telemetry.stage("decode"):
+        pass
     telemetry.document_answered(200, 0.17)
+    telemetry.documents_in_flight(-2)
     assert REGISTRY.get_sample_value(metrics.IN_FLIGHT) == 0
     assert REGISTRY.get_sample_value(metrics.REQUESTS, {"status": "200"}) == 1
     assert REGISTRY.get_sample_value(metrics.STAGE_SECONDS + "_count", {"stage": "decode"}) >= 1  # type: ignore[operator]

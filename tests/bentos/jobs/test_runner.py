@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from bentos.jobs.webhook import Webhooks
 from bentos.sealed import Sealer
 from bentos.store import Store
 from bentos.usage import Allowance
-from ocr_ops.core.errors import ModelAway
+from ocr_ops.core.errors import ModelAway, UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.release import Release
 from ocr_ops.runtime.documents import Limits
@@ -98,7 +99,7 @@ def test_a_job_is_read_and_told(tmp_path: Path, tiny_release: Release) -> None:
             assert (await until(desk, job, lambda entry: entry.notice == "sent")).notices == 2
         await desk.store.close()
         for headers, body in receiver.got:
-            assert verified(headers, body, desk.secret(job.owner))
+            assert verified(headers, body, desk.secret(job))
             assert json.loads(body)["job"] == job.id
             assert b"abc" not in body
             assert b"a.tif" not in body
@@ -245,8 +246,50 @@ def test_a_caller_sees_their_own_jobs_only(tmp_path: Path, tiny_release: Release
         assert await desk.find("bob", job.id) is None
         assert await desk.mine("bob") == []
         assert [one.id for one in await desk.mine("ann")] == [job.id]
-        assert desk.secret(job.owner) != desk.secret("bob")
+        assert desk.secret(job) != desk.secret(replace(job, owner="bob"))
         await desk.store.close()
+
+    run(work())
+
+
+@pytest.mark.parametrize("kept", ["here", "redis"])
+def test_jobs_outlive_the_key_they_were_sealed_with(
+    tmp_path: Path, tiny_release: Release, request: pytest.FixtureRequest, kept: str
+) -> None:
+    """As long as it is among those that open: listed, read to their end, signed as was told; and no others are."""
+    url = request.getfixturevalue("redis_server").url if kept == "redis" else ""
+
+    def desk_with(*keys: bytes) -> Desk:
+        places = RedisJobs(Store(url)) if kept == "redis" else SqliteJobs(tmp_path / "jobs")
+        return Desk(places, Sealer(keys[0], "jobs", keys[1:]), Webhooks(), SETTINGS)
+
+    async def work() -> None:
+        old, new = KEY, bytes(reversed(KEY))
+        ask = Ask(name="a.tif", options=OPTIONS, caller="ann")
+        before, both, after = desk_with(old), desk_with(new, old), desk_with(new)
+        job = await before.submit(ask, DOCUMENT, "monday")
+        assert isinstance(job, Entry)
+        again = await both.submit(ask, DOCUMENT, "monday")
+        assert isinstance(again, Entry)
+        assert again.id == job.id
+        assert await both.submit(ask, DOCUMENT + b"\0", "monday") == "asked"
+        assert both.secret(job) == before.secret(job)
+        newer = await both.submit(ask, DOCUMENT, "tuesday")
+        assert isinstance(newer, Entry)
+        assert [one.id for one in await both.mine("ann")] == [newer.id, job.id]
+        assert await both.find("bob", job.id) is None
+        async with running(WatchedEngine(tiny_release), both):
+            for one in (job, newer):
+                assert (await until(both, one, over)).state == "done"
+        found = await both.find("ann", job.id)
+        assert found is not None
+        assert (await both.reading(found)).text.split("\f") == PAGES
+        assert [one.id for one in await after.mine("ann")] == [newer.id]
+        assert await after.find("ann", job.id) is None
+        with pytest.raises(UnreadableDocument):
+            after.ask(found)
+        for desk in (before, both, after):
+            await desk.store.close()
 
     run(work())
 
