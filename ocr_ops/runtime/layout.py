@@ -24,7 +24,12 @@ from ocr_ops.runtime.words import Floats, Indices, Lines, Words, confidence, lin
 MIN_CONFIDENCE = 0.7
 """Words below it are dropped: mostly logos, stamps and specks. On real receipts it costs 0.7 points of recall and
 gains 6.5 of precision, on born-digital pages 0.3 and 3.0."""
+DOTS = frozenset(".,'`\N{MIDDLE DOT} ")
+"""What alone on its row is dirt, or a dotted rule."""
+STROKES = DOTS | frozenset("-_=~\N{EN DASH}\N{EM DASH}\N{HORIZONTAL BAR}")
+"""What alone on its row is a rule, three or more of it."""
 Kind = Literal["text", "heading", "table"]
+Polygons = NDArray[np.float32]
 P = TypeVar("P", Line, Word, Block, Cell)
 
 
@@ -48,10 +53,11 @@ def assemble(
 
     The page's skew, the median of the pieces' own, is taken out first. Columns of text are read one after the other;
     within each, a line is a visual row, whatever gaps it has. Words below `MIN_CONFIDENCE` are dropped, and pieces
-    without any other. Ruled tables are looked for in `pixels`, uint8 (height, width) or (height, width, 3).
+    without any other; so are rows of nothing but dots or dashes, which are rules. Ruled tables are looked for in
+    `pixels`, uint8 (height, width) or (height, width, 3).
     """
     texts = [_sure(text) for text in decoded]
-    kept = [i for i, words in enumerate(texts) if words]
+    kept = _without_rules([i for i, words in enumerate(texts) if words], texts, outlines)
     if not kept:
         return Page(width=width, height=height, lines=())
     pieces = np.asarray([outlines[i] for i in kept], np.float64)
@@ -85,6 +91,27 @@ def placed(page: Page, move: Floats, width: int, height: int) -> Page:
             table = block.table.model_copy(update={"cells": tuple(map(moved, block.table.cells))})
             blocks[place] = block.model_copy(update={"table": table})
     return page.model_copy(update={"width": width, "height": height, "lines": tuple(lines), "blocks": tuple(blocks)})
+
+
+def _without_rules(
+    kept: list[int], texts: Sequence[Sequence[tuple[Decoded, float]]], outlines: Sequence[Polygons] | Polygons
+) -> list[int]:
+    """Those pieces, of these, that are no rule drawn in dots or dashes: as high as text, dots may lead to something."""
+    suspects = [i for i in kept if _like_a_rule("".join(word.text for word, _ in texts[i]))]
+    if not suspects:
+        return kept
+    corners = np.asarray([outlines[i] for i in kept], np.float64)
+    heights = np.linalg.norm(corners[:, 3] - corners[:, 0], axis=1)
+    thin = heights < np.median(heights) / 2
+    suspect = np.isin(kept, suspects)
+    top, bottom = corners[~suspect, :, 1].min(1), corners[~suspect, :, 1].max(1)
+    middle = corners[:, :, 1].mean(1)[:, None]
+    alone = ~((top < middle) & (middle < bottom)).any(1)
+    return [i for i, dropped in zip(kept, suspect & (alone | thin), strict=True) if not dropped]
+
+
+def _like_a_rule(text: str) -> bool:
+    return DOTS.issuperset(text) or (len(text) > 2 and STROKES.issuperset(text))
 
 
 def _sure(decoded: Decoded) -> list[tuple[Decoded, float]]:

@@ -101,6 +101,24 @@ def test_pieces_without_text_are_dropped() -> None:
     assert page([(box(10, 10, 50), "")]).lines == ()
 
 
+def test_rules_drawn_in_dots_or_dashes_are_no_text() -> None:
+    """Dots that lead to a number stay, as high as the text beside them; so does a dash that stands for nothing."""
+    pieces = [
+        (box(100, 100, 200), "Chapter one"),
+        (box(320, 100, 200), ". . . . . ."),
+        (box(540, 100, 40), "17"),
+        (box(100, 140, 480), ". . . . . . . . . . . ."),
+        (box(100, 180, 480), "- - - - - - - - -"),
+        (box(100, 220, 480), "_______________"),
+        (box(100, 260, 200), "Chapter two"),
+        (box(320, 264, 200, height=5), ". . . . ."),
+        (box(540, 260, 12), "-"),
+        (box(100, 300, 12), "-"),
+    ]
+    assert page(pieces).text == "Chapter one . . . . . . 17\nChapter two -\n-"
+    assert page([(box(100, 100, 200), ". . . .")]).text == ""
+
+
 def test_confidence_is_the_mean_of_the_characters() -> None:
     """Long words weigh more than short ones."""
     polygons = [box(100, 100, 100), box(300, 100, 20)]
