@@ -7,11 +7,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ocr_ops.runtime.sharpness import deblurred
+
 Gray = NDArray[np.uint8]
 Rng = np.random.Generator
 
 RAMP = np.linspace(0.0, 1.0, 256)
 """Every grey level as a share of the lightest."""
+ROUGH = 0.25
+"""Share of images that come over the worst of ways: see `rough`."""
+A_LINE = 80
+"""Pixels of height below which an image is a line and not a page."""
 
 
 def paper(rng: Rng, ink: Gray) -> Gray:
@@ -38,6 +44,15 @@ def field(rng: Rng, shape: tuple[int, int], low: float, high: float, cells: int 
     """A smooth random field over `shape` between about `low` and `high`, from a grid with `cells` cells a side."""
     grid = rng.uniform(low, high, (cells, max(cells, cells * shape[1] // max(shape[0], 1) // 2))).astype(np.float32)
     return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def desk(rng: Rng, shape: tuple[int, int]) -> Gray:
+    """What a page lies on: even, patchy like wood or cloth, or coarse."""
+    low, high = sorted(rng.uniform(0, 220, 2))
+    ground = field(
+        rng, shape, low, high if rng.random() < 0.6 else low, int(np.exp(rng.uniform(np.log(2), np.log(60))))
+    )
+    return _grain(rng, ground.clip(0, 255).astype(np.uint8), rng.uniform(0, 15))
 
 
 def worn_ink(rng: Rng, ink: Gray) -> Gray:
@@ -77,6 +92,8 @@ def dots(rng: Rng, ink: Gray) -> Gray:
 
 def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
     """Blur, low resolution, uneven light, noise, JPEG, gamma, inversion; `strength` scales how often each strikes."""
+    if rng.random() < ROUGH * strength:
+        return rough(rng, image)
     if rng.random() < 0.25 * strength:
         image = _low_resolution(rng, image)
     if rng.random() < 0.25 * strength:
@@ -95,9 +112,49 @@ def camera(rng: Rng, image: Gray, strength: float = 1.0) -> Gray:
         low, high = float(image.min()), float(image.max())
         image = np.where(image > low + (high - low) * rng.uniform(0.35, 0.75), 255, 0).astype(np.uint8)
     if rng.random() < 0.25 * strength:
-        data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(20, 85))])[1]
-        image = _bytes(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE))
+        image = _jpeg(image, int(rng.integers(20, 85)))
     return 255 - image if rng.random() < 0.04 * strength else image
+
+
+def rough(rng: Rng, image: Gray) -> Gray:
+    """What pages suffer at the worst, one way or two: the far end of the curves in docs/benchmark.md.
+
+    Blur and specks are taken away again half of the time, as serving does (`runtime.preprocess`).
+    """
+    line = image.shape[0] < A_LINE
+    for way in rng.permutation(5)[: 1 if rng.random() < 0.75 else 2]:
+        if way == 0:
+            image = _fewer_pixels(rng, image) if line else _low_resolution(rng, image, 0.5)
+        elif way == 1:
+            sigma = rng.uniform(0.06, 0.13) * max(image.shape[0], 12) if line else rng.uniform(1.2, 2.8)
+            image = _bytes(cv2.GaussianBlur(image, (0, 0), sigma))
+            image = deblurred(image, sigma * rng.uniform(0.6, 0.95)) if rng.random() < 0.5 else image
+        elif way == 2:
+            image = _grain(rng, image, rng.uniform(18, 70))
+        elif way == 3:
+            image = _jpeg(image, int(rng.integers(4, 20)))
+        else:
+            share = np.exp(rng.uniform(np.log(0.002), np.log(0.06)))
+            draw = rng.random(image.shape, dtype=np.float32)
+            image = np.where(draw < share / 2, 0, np.where(draw > 1 - share / 2, 255, image)).astype(np.uint8)
+            image = _bytes(cv2.medianBlur(image, 3)) if rng.random() < 0.5 else image
+    return image
+
+
+def _fewer_pixels(rng: Rng, image: Gray) -> Gray:
+    """A line of small print: 8 to 15 px high, and left so half of the time."""
+    height, width = image.shape
+    low = int(rng.integers(8, 16))
+    if low >= height:
+        return image
+    small = _bytes(cv2.resize(image, (max(4, round(width * low / height)), low), interpolation=cv2.INTER_AREA))
+    return small if rng.random() < 0.5 else _bytes(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def _jpeg(image: Gray, quality: int) -> Gray:
+    return _bytes(
+        cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_GRAYSCALE)
+    )
 
 
 @cache
@@ -116,10 +173,10 @@ def _grain(rng: Rng, image: Gray, sigma: float) -> Gray:
     return np.asarray(np.clip(image + sigma * noise[rows[:, None], columns], 0, 255), np.uint8)
 
 
-def _low_resolution(rng: Rng, image: Gray) -> Gray:
+def _low_resolution(rng: Rng, image: Gray, least: float = 0.4) -> Gray:
     """Scanned small and blown up."""
     height, width = image.shape
-    scale = rng.uniform(0.4, 0.9)
+    scale = rng.uniform(least, 0.9)
     small = cv2.resize(image, (max(2, int(width * scale)), max(8, int(height * scale))), interpolation=cv2.INTER_AREA)
     way = cv2.INTER_LINEAR if rng.random() < 0.6 else cv2.INTER_CUBIC
     return _bytes(cv2.resize(small, (width, height), interpolation=way))

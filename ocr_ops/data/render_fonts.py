@@ -124,7 +124,8 @@ def load_fonts(charset: str, split: Split | None = None) -> tuple[tuple[Font, ..
     """The usable faces of this machine, grouped by family, in a stable order.
 
     `OCR_OPS_FONTS` names folders (parted by a colon) to search instead of the system's.
-    `split` keeps the training or the held-out families; with too few families to split, all are kept.
+    `split` keeps the training or the held-out families; with too few families to
+    split, or none on that side, all are kept.
     Raises `BadInput` when there is none.
     """
     return _load_fonts(charset, split, os.environ.get("OCR_OPS_FONTS", FONT_FOLDERS))
@@ -143,7 +144,8 @@ def _load_fonts(charset: str, split: Split | None, folders: str) -> tuple[tuple[
         raise BadInput(folders, "no usable font", "TrueType or OpenType files", "install the packages of ci/fonts.txt")
     groups = [tuple(families[name]) for name in sorted(families)]
     if split and len(groups) >= 10:
-        groups = [group for group in groups if held_out(group[0].family) == (split == "validation")]
+        chosen = [group for group in groups if held_out(group[0].family) == (split == "validation")]
+        groups = chosen or groups
     return tuple(groups)
 
 

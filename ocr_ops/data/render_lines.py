@@ -86,7 +86,7 @@ class LineRenderer:
         return augment.camera(rng, augment.paper(rng, ink), self.strength)
 
     def _ink(self, rng: Rng, font: Font, text: str) -> Gray:
-        size = int(np.exp(rng.uniform(np.log(11), np.log(46))))
+        size = int(np.exp(rng.uniform(np.log(9), np.log(46))))
         spacing = rng.uniform(-0.04, 0.18) * size if rng.random() < 0.25 else 0.0
         gap = 1.0 if rng.random() < 0.6 else float(np.exp(rng.uniform(np.log(0.6), np.log(2.2))))
         ink = font.draw(text, size, spacing, gap)

@@ -97,15 +97,15 @@ def _on_paper(rng: Rng, ink: Gray) -> Gray:
     if rng.random() < 0.3:
         image = np.clip(image * augment.field(rng, image.shape, 0.7, 1.05, 3), 0, 255).astype(np.uint8)
     if rng.random() < 0.15:
-        desk = int(rng.integers(0, 200))
-        edges = rng.integers(0, 40, 4)
-        image = cv2.copyMakeBorder(image[:, :], 0, 0, 0, 0, cv2.BORDER_CONSTANT).astype(np.uint8)
+        desk = augment.desk(rng, image.shape)
+        edges = rng.integers(0, 80, 4)
+        image = image.copy()
         rows = np.flatnonzero(ink.any(axis=1))
         columns = np.flatnonzero(ink.any(axis=0))
         if len(rows) and len(columns):  # never over the text
-            image[: min(int(edges[0]), max(0, rows[0] - 4))] = desk
-            image[:, : min(int(edges[1]), max(0, columns[0] - 4))] = desk
-            image[:, max(image.shape[1] - int(edges[2]), columns[-1] + 4) :] = desk
+            top, left = (min(int(edges[i]), max(0, first[0] - 4)) for i, first in enumerate((rows, columns)))
+            right = max(image.shape[1] - int(edges[2]), columns[-1] + 4)
+            image[:top], image[:, :left], image[:, right:] = desk[:top], desk[:, :left], desk[:, right:]
     return image
 
 

@@ -28,7 +28,12 @@ def sharp(page: Picture) -> Picture:
     found = softness(page)
     if found < SOFT:
         return page
-    taps = _undoing(SIGMA * found)
+    return deblurred(page, SIGMA * found)
+
+
+def deblurred(page: Picture, sigma: float) -> Picture:
+    """`page`, uint8 (H, W) or (H, W, 3), with a Gaussian blur of `sigma` pixels undone as far as noise lets it."""
+    taps = _undoing(sigma)
     return np.asarray(cv2.sepFilter2D(page, -1, taps, taps, borderType=cv2.BORDER_REPLICATE), np.uint8)
 
 

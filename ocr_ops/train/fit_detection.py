@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import cv2
 import numpy as np
@@ -51,7 +51,7 @@ def view(rng: np.random.Generator, page: RenderedPage, side: int, strength: floa
     quads = np.array([segment.polygon for segment in page.segments], np.float32).reshape(-1, 4, 2)
     scale = float(np.exp(rng.uniform(np.log(0.65), np.log(1.7))))
     if len(quads):  # nothing smaller than a scanner would keep
-        scale = max(scale, 7.5 / float(np.median(targets.heights(quads))))
+        scale = max(scale, 6.5 / float(np.median(targets.heights(quads))))
     angle = float(np.clip(rng.normal(0, 1.6), -5, 5)) if rng.random() < 0.6 else 0.0
     if rng.random() < ON_ITS_SIDE:
         angle += 90.0 if rng.random() < 0.5 else -90.0
@@ -194,6 +194,12 @@ class DetectionLesson:
                 self.quarantine.add(str(page.path), error.found)
         found = f"{MOST_UNREADABLE} unreadable images in a row"
         raise BadInput(pages[0].path.parent, found, "labelled pages", "restore the images")
+
+    def follower(self, spec: ModelSpec, folder: Path) -> Self:
+        """The same lesson for another network, taught by this one's as it learns. Raises `BadInput` if it can't be."""
+        twin = distil.follower(self, spec, folder)
+        twin.teaching = distil.PageTeaching(distil.living(self.network, self.spec), spec)
+        return twin
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -39,12 +39,29 @@ def test_a_crop_gets_the_networks_height_and_a_whole_number_of_steps(shape: tupl
 
 
 def test_wear_and_camera_keep_shape_and_type() -> None:
+    """But for a line that loses pixels for good."""
     ink = LineRenderer(CHARSET).fonts[0][0].draw("Amount 12.00", 32)
     for seed in range(120):
         rng = np.random.default_rng(seed)
-        for made in (augment.worn_ink(rng, ink), augment.dots(rng, ink), augment.camera(rng, augment.paper(rng, ink))):
+        seen = augment.camera(rng, augment.paper(rng, ink))
+        assert seen.shape == ink.shape or 8 <= seen.shape[0] < 16
+        for made in (augment.worn_ink(rng, ink), augment.dots(rng, ink)):
             assert made.shape == ink.shape
-            assert made.dtype == np.uint8
+            assert made.dtype == seen.dtype == np.uint8
+
+
+def test_the_worst_wear_leaves_a_grey_image() -> None:
+    """A line may lose pixels for good; a page keeps its size, since its boxes are in pixels."""
+    line = LineRenderer(CHARSET).fonts[0][0].draw("Amount 12.00", 32)
+    sheet = np.full((300, 200), 255, np.uint8)
+    for seed in range(80):
+        rng = np.random.default_rng(seed)
+        worn = augment.rough(rng, 255 - line)
+        assert worn.dtype == np.uint8
+        assert 8 <= worn.shape[0] <= line.shape[0]
+        assert augment.rough(rng, sheet).shape == sheet.shape
+        desk = augment.desk(rng, (300, 200))
+        assert (desk.shape, desk.dtype) == (sheet.shape, np.uint8)
 
 
 def test_reframing_never_cuts_more_than_two_columns() -> None:
