@@ -45,6 +45,12 @@ def _material_options(command: F) -> F:
 @click.option(
     "--teacher", type=FOLDER, help="A better model to learn from beside the labels: a bundle or a model folder."
 )
+@click.option(
+    "--along",
+    type=FOLDER,
+    multiple=True,
+    help="Another model that learns from the same batches, taught by MODEL; may be given several times.",
+)
 @click.option("--name", help="With --from: the new model's name, beside its source, in place of MODEL.")
 @click.option(
     "--steps", type=click.IntRange(min=1), help="With --from: how long; the recipe of MODEL says it otherwise."
@@ -66,6 +72,7 @@ def train(
     source: Path | None,
     data: Path | None,
     teacher: Path | None,
+    along: tuple[Path, ...],
     name: str | None,
     steps: int | None,
     minutes: float | None,
@@ -91,6 +98,7 @@ def train(
     Example: ocr-ops train models/recognition-tiny --minutes 30 --publish
              ocr-ops train models/recognition-small --from models/recognition-tiny --lines DIR --publish
              ocr-ops train models/recognition-tiny --teacher models/recognition-small --lines DIR --publish
+             ocr-ops train models/recognition-small --along models/recognition-tiny --lines DIR --publish
              ocr-ops train --from models/recognition-tiny --data my-lines --name my-reader
              torchrun --nproc-per-node 2 --no-python ocr-ops train models/recognition-tiny
     """
@@ -118,14 +126,17 @@ def train(
             material=material,
             source=source,
             teacher=teacher,
+            along=along,
             fresh=fresh,
             publish=publish,
         )
-        folder, judgement = workspace.runs / made.model, None
-        row: dict[str, Any] = {"step": made.step, **made.figures}
+        judgement = None
+        rows: dict[Path, dict[str, Any]] = {
+            workspace.runs / one.model: {"step": one.step, **one.figures} for one in made
+        }
     else:
-        if (model is None) == (name is None):
-            raise click.UsageError("--from with --data needs MODEL or --name")
+        if along or (model is None) == (name is None):
+            raise click.UsageError("--from with --data needs MODEL or --name, and takes no --along")
         if horizon or evaluate_every:
             raise click.UsageError("--horizon and --evaluate-every do not go with --from: it counts steps")
         from ocr_ops.train.finetune import finetune
@@ -143,19 +154,22 @@ def train(
             fresh=fresh,
             publish=publish,
         )
-        folder, judgement = tuned.run, tuned.judgement
+        judgement = tuned.judgement
         own = judgement.own
-        row = {"published": shown(tuned.model) if tuned.published else "no", "verdict": judgement.words}
+        row: dict[str, Any] = {"published": shown(tuned.model) if tuned.published else "no", "verdict": judgement.words}
         row |= {"before": own.before, "after": own.after, "low": own.low, "high": own.high}
+        rows = {tuned.run: row}
     if rank():
         return
-    run = registry.log_training(folder, folder) if registry else "none"
-    print_rows([{"folder": str(folder), "mlflow run": run, **row}], as_json=as_json)
+    logged = {folder: registry.log_training(folder, folder) if registry else "none" for folder in rows}
+    print_rows(
+        [{"folder": str(folder), "mlflow run": logged[folder], **row} for folder, row in rows.items()], as_json=as_json
+    )
     if registry is None:
-        click.echo(f"not in MLflow yet: ocr-ops register {shown(folder)}", err=True)
+        click.echo(f"not in MLflow yet: ocr-ops register {' '.join(shown(folder) for folder in rows)}", err=True)
     if judgement:
         click.echo(str(judgement), err=True)
-        judgement.require(folder)
+        judgement.require(next(iter(rows)))
 
 
 @cli.command()

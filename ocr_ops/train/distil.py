@@ -10,6 +10,7 @@ answers can say depends on what is known of both:
 - `boxes`: one that shrinks text otherwise teaches the boxes it finds, drawn the student's way.
 """
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from ocr_ops.runtime.recognition import BUCKET, Recognizer, whole_crop
 from ocr_ops.runtime.session import Session
 from ocr_ops.train import loop, targets
 from ocr_ops.train.crops import feasible
-from ocr_ops.train.networks import load
+from ocr_ops.train.networks import build, load
 
 RECIPE = frozenset({"teaching", "temperature"})
 """Settings of a recipe that are read here: the weight of what the teacher says beside the labels (1), and how far
@@ -86,6 +87,39 @@ def open_teacher(path: Path, task: Task) -> Teacher:
     if about.task != task:
         raise BadInput(path, f"a {about.task} teacher", f"one for {task}", "give another --teacher")
     return Teacher(path, name, digest, about, network)
+
+
+def living(network: nn.Module, spec: ModelSpec) -> Teacher:
+    """A network that teaches while it learns itself (deep mutual learning, one way: Zhang et al., 2018, 1706.00384)."""
+    return Teacher(Path(spec.name), spec.name, "learning along", spec, network)
+
+
+class Pupil(Protocol):
+    """A lesson, as far as another network can follow it."""
+
+    spec: ModelSpec
+    seed: int
+    network: nn.Module
+
+
+AnyPupil = TypeVar("AnyPupil", bound=Pupil)
+
+
+def follower(lesson: AnyPupil, spec: ModelSpec, folder: Path) -> AnyPupil:
+    """The same lesson with a network of `spec`. Raises `BadInput` when its batches would not fit that."""
+    for name in ("task", "charset"):
+        found, expected = getattr(spec, name), getattr(lesson.spec, name)
+        if found != expected:
+            raise BadInput(folder, f"{name} {found}", f"{expected}, as {lesson.spec.name}", "train it on its own")
+    for name in ("channels", "height", "stride"):
+        found, expected = getattr(spec.input, name), getattr(lesson.spec.input, name)
+        if found != expected:
+            raise BadInput(folder, f"[input] {name} {found}", f"{expected}, as {lesson.spec.name}", "train it alone")
+    twin = copy.copy(lesson)
+    vars(twin).pop("facts", None)  # they name a teacher
+    torch.manual_seed(lesson.seed)
+    twin.spec, twin.network = spec, build(spec)
+    return twin
 
 
 class Teaching:

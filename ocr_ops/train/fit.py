@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ LESSONS: dict[Task, type[AnyLesson]] = {
     "detection": DetectionLesson,
     "recognition": RecognitionLesson,
 }
+Course = tuple[AnyLesson, ModelSpec, loop.Leg]
 CURVE_POINTS = 200
 
 
@@ -87,37 +89,60 @@ def fit(
     material: Material = NOTHING,
     source: Path | None = None,
     teacher: Path | None = None,
+    along: Sequence[Path] = (),
     fresh: bool = False,
     publish: bool = False,
-) -> Training:
+) -> list[Training]:
     """Trains the model folder's spec for one leg in `runs`/NAME, resuming what is there unless `fresh`.
 
     The leg ends after `minutes`; the learning rate's schedule after `horizon` minutes of training altogether, or
     without it after the recipe's steps. A run that is not resumed starts from `source`'s weights, if given. It is
     evaluated every `evaluate_steps`, or every few minutes. `teacher`, a bundle or a model folder, is learnt from
-    beside the labels. `publish` puts the best weights so far into the model's folder. Returns the making of those
-    weights.
+    beside the labels. The models `along` learn from the same batches, taught by the first as it learns; they go on
+    from the weights in their folders. `publish` puts the best weights so far into the models' folders. Returns the
+    making of those weights.
     """
     spec = ModelSpec.read(model)
     asked = open_teacher(teacher, spec.task) if teacher else None
     lesson = LESSONS[spec.task](spec, material, teacher=asked)
-    run = runs / spec.name
-    if source and (fresh or not (run / loop.CHECKPOINT).exists()):
-        tensors, _ = loop.read_tensors(source / WEIGHTS_FILE)
-        moved = transfer(tensors, ModelSpec.read(source), lesson.network, spec)
-        tqdm.write(f"{spec.name}: from {source}, {moved.copied} tensors copied, {moved.grown} grown", file=sys.stderr)
-    leg = loop.Leg(
-        run, horizon_minutes=horizon, minutes=minutes, evaluate_steps=evaluate_steps, device=device, fresh=fresh
-    )
-    train(lesson, spec, leg)
-    return publish_best(run, model) if publish and rank() == 0 else describe(run, spec)[0]
+    specs = {model: spec, **{one: ModelSpec.read(one) for one in along}}
+    sources = {model: source, **{one: one if (one / WEIGHTS_FILE).is_file() else None for one in along}}
+    courses: list[Course] = []
+    for folder, its in specs.items():
+        one = lesson.follower(its, folder) if courses else lesson
+        run = runs / its.name
+        begin = sources[folder]
+        if begin and (fresh or not (run / loop.CHECKPOINT).exists()):
+            tensors, _ = loop.read_tensors(begin / WEIGHTS_FILE)
+            moved = transfer(tensors, ModelSpec.read(begin), one.network, its)
+            tqdm.write(f"{its.name}: from {begin}, {moved.copied} tensors copied, {moved.grown} grown", file=sys.stderr)
+        leg = loop.Leg(
+            run, horizon_minutes=horizon, minutes=minutes, evaluate_steps=evaluate_steps, device=device, fresh=fresh
+        )
+        courses.append((one, its, leg))
+    train(*courses[0], courses[1:])
+    return [
+        publish_best(runs / its.name, folder) if publish and rank() == 0 else describe(runs / its.name, its)[0]
+        for folder, its in specs.items()
+    ]
 
 
-def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
-    """Runs a leg and leaves a folder that says all of it, on any machine: see `complete`.
+def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg, along: Sequence[Course] = ()) -> None:
+    """Runs a leg and leaves a folder for each model that says all of it, on any machine: see `complete`.
 
     Raises `BadRecord` for a recipe with a setting nobody reads: most likely a slip of the pen.
     """
+    for one in ((lesson, spec, leg), *along):
+        _prepare(*one)
+    loop.fit(lesson, spec, leg, along)
+    if rank() == 0:
+        complete(lesson, leg.folder)
+        for other, _, its in along:
+            complete(other, its.folder)
+
+
+def _prepare(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
+    """The run's folder as a training finds it. Errors as `train`."""
     known = loop.RECIPE | lesson.recipe
     unknown = sorted(spec.recipe.keys() - known)
     if unknown:
@@ -132,9 +157,6 @@ def train(lesson: AnyLesson, spec: ModelSpec, leg: loop.Leg) -> None:
         lesson.quarantine.keep_in(leg.folder)
         write_atomic(leg.folder / SPEC_FILE, spec_text(spec).encode())
         (leg.folder / WEIGHTS_FILE).unlink(missing_ok=True)  # of an earlier leg: what is registered is the best
-    loop.fit(lesson, spec, leg)
-    if rank() == 0:
-        complete(lesson, leg.folder)
 
 
 def _require_teacher(lesson: AnyLesson, leg: loop.Leg) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -88,6 +88,12 @@ class RecognitionLesson:
         ]
         self.lower, self.upper = (torch.tensor([pair[side] for pair in pairs]) for side in (0, 1))
         self.place = place
+
+    def follower(self, spec: ModelSpec, folder: Path) -> Self:
+        """The same lesson for another network, taught by this one's as it learns. Raises `BadInput` if it can't be."""
+        twin = distil.follower(self, spec, folder)
+        twin.teaching = distil.LineTeaching(distil.living(self.network, self.spec), spec)
+        return twin
 
     @cached_property
     def facts(self) -> dict[str, Any]:

@@ -125,8 +125,12 @@ def setting(spec: ModelSpec, name: str, default: float | None = None) -> float:
     raise BadRecord(spec.name, f"[recipe] {name} is {value!r}", "a number", "correct model.toml")
 
 
-def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
+def fit(
+    lesson: Lesson, spec: ModelSpec, leg: Leg, along: Sequence[tuple[Lesson, ModelSpec, Leg]] = ()
+) -> dict[str, float]:
     """Trains one leg in `leg.folder`, resuming what is there; returns the last evaluation's figures.
+
+    Those `along` learn from the same batches, each into a folder of its own, as long as the first does.
 
     The folder gets `metrics.jsonl`, `checkpoint.safetensors` (all a next leg needs), `best.safetensors` (averaged
     weights of the best score) and `samples.png`. Recipe: steps, learning_rate, weight_decay, ema; accumulate
@@ -136,10 +140,10 @@ def fit(lesson: Lesson, spec: ModelSpec, leg: Leg) -> dict[str, float]:
     `NotProven` when there is nothing left to do, or when the loss was no number for `MOST_BAD` steps in a row.
     """
     with together(leg.device) as ranks:
-        return _fit(_Course(lesson, spec, leg, ranks))
+        return _fit(_Course(lesson, spec, leg, ranks), [_Course(*one, ranks) for one in along])
 
 
-def _fit(course: "_Course") -> dict[str, float]:
+def _fit(course: "_Course", along: Sequence["_Course"]) -> dict[str, float]:
     leg, ranks = course.leg, course.ranks
     course.require_work()
     workers = pick_workers(leg.workers, ranks.device)
@@ -156,18 +160,21 @@ def _fit(course: "_Course") -> dict[str, float]:
         total=100, initial=begun, desc=course.name, mininterval=pace, bar_format=style, disable=not ranks.first
     ) as bar:
         while True:
-            course.learn(list(islice(stream, course.accumulate)))
+            parts = list(islice(stream, course.accumulate))
+            for one in (course, *along):
+                one.learn(parts)
             now = time.monotonic()
             over = course.over or (leg.minutes is not None and now - started >= 60 * leg.minutes)
             by_step = leg.evaluate_steps and course.step % leg.evaluate_steps == 0
             due = over or (by_step if leg.evaluate_steps else now - examined >= leg.evaluate_every)
             over, due = (bool(said) for said in ranks.agree(over, bool(due)))
             if due or course.step % LOG_EVERY == 0:
-                bar.set_postfix_str(course.note(), refresh=False)
+                bar.set_postfix_str("; ".join(one.note() for one in (course, *along)), refresh=False)
                 bar.update(round(min(100.0, 100 * course.progress), 2) - bar.n)
             if due:
-                figures = course.examine()
-                course.save()
+                figures, *_ = [one.examine() for one in (course, *along)]
+                for one in (course, *along):
+                    one.save()
                 examined = time.monotonic()
             if over or course.stalled:
                 break

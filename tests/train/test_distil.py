@@ -22,6 +22,7 @@ from ocr_ops.train.distil import LineTeaching, PageTeaching, Teacher, open_teach
 from ocr_ops.train.export import to_onnx
 from ocr_ops.train.finetune import finetune
 from ocr_ops.train.fit import LESSONS
+from ocr_ops.train.fit_detection import DetectionLesson
 from ocr_ops.train.fit_recognition import RecognitionLesson
 from ocr_ops.train.networks import build
 from tests.tiny import build_bundle, draw
@@ -305,6 +306,46 @@ def test_a_taught_run_resumes_to_the_same_weights_and_says_who_taught(
         main(words)
     assert ended.value.code == 4
     assert "was taught by teacher" in capsys.readouterr().err
+
+
+def test_networks_learn_along_from_the_same_batches(
+    recognition: Path,
+    detection: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The first learns what it learns alone; the other goes on from its weights, taught by the first."""
+    for task, lesson in (("recognition", RecognitionLesson), ("detection", DetectionLesson)):
+        monkeypatch.setitem(LESSONS, task, partial(lesson, exam=4))
+    monkeypatch.setattr(artefacts, "drawable", lambda: False)
+    for model in (recognition, detection):
+        other = tmp_path / "models" / f"{model.name}-along"
+        other.mkdir()
+        text = (model / "model.toml").read_text(encoding="utf-8")
+        name = ModelSpec.read(model).name
+        (other / "model.toml").write_text(text.replace(name, "along"), encoding="utf-8")
+        with_weights(other)
+        words = ["train", str(model), "--no-mlflow", "--evaluate-every", "3", "--device", "cpu", "--publish"]
+        made = []
+        for home, more in (("alone", []), ("together", ["--along", str(other)])):
+            monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path / name / home))
+            main([*words, *more])
+            made.append(loop.read_tensors(model / "weights.safetensors")[0])
+        assert all(torch.equal(made[0][part], made[1][part]) for part in made[0] if "running" not in part)
+        history = json.loads((other / "training.json").read_text(encoding="utf-8"))
+        assert (history["step"], history["teacher"]["model"]) == (6, name)
+        assert history["teacher"]["digest"] == "learning along"
+        assert f"along: from {other}" in capsys.readouterr().err
+
+
+def test_who_cannot_learn_along_is_refused(recognition: Path, detection: Path) -> None:
+    lesson = RecognitionLesson(ModelSpec.read(recognition), exam=1)
+    with pytest.raises(BadInput, match="task detection; expected recognition"):
+        lesson.follower(ModelSpec.read(detection), detection)
+    spec = ModelSpec.read(recognition)
+    with pytest.raises(BadInput, match=r"\[input\] height 48; expected 32, as small-reader"):
+        lesson.follower(spec.model_copy(update={"input": spec.input.model_copy(update={"height": 48})}), recognition)
 
 
 def test_a_fine_tuning_may_be_taught_and_its_card_tells(

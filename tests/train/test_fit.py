@@ -12,7 +12,7 @@ MODELS = Path(__file__).parents[2] / "models"
 
 
 def test_a_leg_publishes_weights_with_the_story_of_their_making(detection: Path, tmp_path: Path) -> None:
-    training = fit(detection, tmp_path / "runs", publish=True)
+    (training,) = fit(detection, tmp_path / "runs", publish=True)
     assert training.step == 6
     assert training.weights == digest_file(detection / "weights.safetensors")
     assert Training.from_file(detection / "training.json") == training
@@ -25,7 +25,7 @@ def test_a_fresh_leg_starts_over(detection: Path, tmp_path: Path) -> None:
     fit(detection, tmp_path / "runs")
     with pytest.raises(NotProven, match="6 steps"):
         fit(detection, tmp_path / "runs")
-    assert fit(detection, tmp_path / "runs", fresh=True).step == 6
+    assert fit(detection, tmp_path / "runs", fresh=True)[0].step == 6
     assert not (detection / "weights.safetensors").exists()
 
 
@@ -38,7 +38,7 @@ def test_a_wider_network_starts_from_the_weights_of_another(
     wide = spec.model_copy(update={"name": "wide", "network": {**spec.network, "head": head + 8}})
     (tmp_path / "wide").mkdir()
     (tmp_path / "wide" / "model.toml").write_text(spec_text(wide), encoding="utf-8")
-    assert fit(tmp_path / "wide", tmp_path / "runs", source=detection).step == 6
+    assert fit(tmp_path / "wide", tmp_path / "runs", source=detection)[0].step == 6
     told = capsys.readouterr().err
     assert "wide: from" in told
     assert " 0 grown" not in told

@@ -86,34 +86,27 @@ def test_widths_are_multiples_of_eight(channels: int, keep: float, left: int) ->
     assert width(channels, keep) == left
 
 
-def test_what_is_left_learns_sooner_than_a_random_choice() -> None:
-    """The shipped recogniser at three quarters: after the same steps on the same lines its loss is lower."""
-    source = MODELS / "recognition-tiny"
+def test_what_says_least_is_missed_least() -> None:
+    """The shipped recogniser without a tenth of its channels reads better than without a random tenth."""
+    source = MODELS / "recognition-small"
     spec = ModelSpec.read(source)
     recipe: dict[str, Setting] = {"batch": 8, "seed": 1, "longest": 160, "strength": 0.1}
     spec = spec.model_copy(update={"recipe": recipe})
     network = load(spec, loop.read_tensors(source / "weights.safetensors")[0], source)
     generator = torch.Generator().manual_seed(0)
+    lesson = RecognitionLesson(spec, exam=2)
+    batches = lesson.pool(0)[:3]
 
     def chance(network: Network, stream: Stream) -> torch.Tensor:
         return torch.rand(network.get_submodule(stream.written[0])[0].out_channels, generator=generator)
 
-    lesson = RecognitionLesson(spec, exam=2)
-    batches, held = lesson.pool(0)[:5], lesson.pool(1)[:3]
-
-    def learnt(importance: Importance | None) -> float:
-        smaller, tensors = pruned(network, spec, 0.75, importance)
-        lesson.network = load(smaller, tensors, source).train()
-        optimiser = torch.optim.AdamW(lesson.network.parameters(), lr=1e-3)
-        for batch in batches:
-            optimiser.zero_grad()
-            lesson.loss(batch).backward()
-            optimiser.step()
-        lesson.network.eval()
+    def loss(importance: Importance | None) -> float:
+        smaller, tensors = pruned(network, spec, 0.9, importance)
+        lesson.network = load(smaller, tensors, source)
         with torch.no_grad():
-            return sum(float(lesson.loss(batch)) for batch in held)
+            return sum(float(lesson.loss(batch)) for batch in batches)
 
-    assert learnt(None) < 0.85 * min(learnt(chance), learnt(chance))
+    assert loss(None) < 0.7 * min(loss(chance), loss(chance))
 
 
 def test_a_smaller_model_is_a_folder_that_says_where_it_came_from(
