@@ -45,10 +45,19 @@ INK_POINTS = 8_000
 """Points of a page's ink that are looked at."""
 SPECK = 40
 """Grey levels by which a speck differs from every pixel around it: no stroke does."""
-SPECKS = 0.001
-"""Share of specks among the pixels from which on a page is cleaned."""
-BAND = 32
-"""Rows of pixels that are looked at of every four times as many."""
+SPECKED = 0.25
+"""Share of the tiles of empty paper with specks on them, from which on a page is cleaned. Dots and colons of small
+print are specks too, but stand beside strokes: of 141 real pages none has more than 0.10, and with one pixel in five
+hundred made black or white none less than 0.47."""
+CALM = 6
+"""Grey levels by which pixels of paper differ from the median around them."""
+GRAIN = 0.15
+"""Share of a tile's pixels that differ more when they are grain (half of it is white on white), not specks. Networks
+read grain better as it is: without its tallest pixels word F1 of small print fell from 0.90 to 0.84 (sigma 20)."""
+STROKES = 60
+"""Grey levels that a tile spans, specks aside, when there is more than paper on it."""
+TILE = 32
+"""Pixels of a side; a row of tiles is looked at of every four."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +95,33 @@ def prepared(page: Picture, options: ReadOptions) -> View:
 def clean(page: Picture) -> Picture:
     """Without specks: a pixel much darker or lighter than all around it becomes their median."""
     grey = _grey(page)
-    bands = [_specks(grey[top : top + BAND]) for top in range(0, len(grey), 4 * BAND)]
-    if sum(map(np.count_nonzero, bands)) < SPECKS * sum(band.size for band in bands):
+    if not _specked(grey):
         return page
     spots = _specks(grey)
     for _ in range(2):  # those beside each other need another look
         page = np.where(spots if page.ndim == 2 else spots[:, :, None], cv2.medianBlur(page, 3), page)
         spots = _specks(_grey(page))
     return page
+
+
+def _specked(grey: Picture) -> bool:
+    """Whether there are specks all over a page, (H, W), and not beside its strokes alone, nor out of its grain."""
+    empty, dirty = 0, 0
+    for top in range(0, len(grey) - TILE + 1, 4 * TILE):
+        band = grey[top : top + TILE]
+        smooth = np.asarray(cv2.medianBlur(band, 3), np.uint8)
+        paper = np.ptp(_tiles(smooth), axis=(1, 2)) < STROKES
+        rough = np.asarray(cv2.absdiff(band, smooth) > CALM).view(np.uint8)
+        grain = _tiles(rough)[paper].mean(axis=(1, 2)) > GRAIN
+        specks = _tiles(_specks(band).view(np.uint8))[paper].any(axis=(1, 2))
+        empty, dirty = empty + len(specks), dirty + int((specks & ~grain).sum())
+    return dirty > SPECKED * empty
+
+
+def _tiles(band: Picture) -> Picture:
+    """(TILE, W) as (n, TILE, TILE), what is left at the right left out."""
+    columns = band.shape[1] // TILE * TILE
+    return band[:, :columns].reshape(TILE, -1, TILE).swapaxes(0, 1)
 
 
 def _specks(grey: Picture) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ocr_ops.bench.degrade import blurred, rotated
+from ocr_ops.bench.degrade import blurred, grainy, rotated
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.preprocess import AS_IT_IS, STEPS, levelled, prepared, skew
 
@@ -67,6 +67,19 @@ def test_points_find_their_way_back() -> None:
     red = (view.pixels[:, :, 0].astype(int) - view.pixels[:, :, 1]) > 128
     x, y = np.argwhere(red).mean(axis=0)[::-1] + 0.5
     assert view.back @ [x, y, 1] == pytest.approx([202, 302], abs=1)
+
+
+def test_dots_of_small_print_stay() -> None:
+    """However many there are: paper without print tells whether a page is specked."""
+    page = np.full((1000, 800, 3), 255, np.uint8)
+    page[100:900:16, 100:300:6] = 0
+    page[104:904:16, 100:300] = 0
+    assert prepared(page, ReadOptions(denoise=True)).pixels is page
+
+
+def test_grain_is_left_to_the_networks() -> None:
+    page = grainy(written(), 25)
+    assert prepared(page, ReadOptions(denoise=True, sharpen=False)).pixels is page
 
 
 def test_specks_are_taken_out() -> None:
