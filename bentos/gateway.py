@@ -80,7 +80,7 @@ class Gateway:
         self.idempotency = Idempotency.over(self.store)
         self.meter = Meter.from_environment(self.store)
         self.auditor = Auditor(AuditLog(Workspace.current().audit)) if switch("OCR_OPS_AUDIT") else None
-        self.desk = Desk.from_environment(self.store)
+        self.desk = Desk.from_environment()
         self.runner = Runner(
             self.engine,
             self.desk,

@@ -66,16 +66,17 @@ class Store:
         telemetry.store_up(up=True)
 
     @classmethod
-    def from_environment(cls) -> Self | None:
+    def from_environment(cls, least: float = 0.0) -> Self | None:
         """The Redis that `OCR_OPS_REDIS_URL`, or the file `OCR_OPS_REDIS_URL_FILE`, names; None without either.
 
-        What cannot be one ends the process with one line.
+        Calls have `OCR_OPS_REDIS_TIMEOUT_MS`, and `least` seconds at least. What cannot be one ends the process with
+        one line.
         """
         url = secret(URL)
         if url is None:
             return None
         try:
-            seconds = setting(TIMEOUT_MS, 250) / 1000
+            seconds = max(setting(TIMEOUT_MS, 250) / 1000, least)
             ca = secret(CA)
             return cls(url, ca=Path(ca) if ca else None, prefix=secret(PREFIX) or "ocr-ops", seconds=seconds)
         except UsageError as error:

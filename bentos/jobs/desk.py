@@ -25,6 +25,9 @@ from ocr_ops.core.record import digest_bytes
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime.documents import Limits
 
+PATIENCE = 5.0
+"""Seconds that a call of Redis has at least: a cache is no use if it is slow, and jobs cannot go on without theirs."""
+
 log = logging.getLogger("bentoml.ocr_ops")
 
 
@@ -61,8 +64,9 @@ class Desk:
         self.store, self.sealer, self.webhooks, self.settings = store, sealer, webhooks, settings
 
     @classmethod
-    def from_environment(cls, store: Store | None) -> Self:
+    def from_environment(cls) -> Self:
         """Jobs in Redis where there is one and a key for it, else on this machine; see docs/jobs.md."""
+        store = Store.from_environment(least=PATIENCE)
         settings = JobSettings.from_environment()
         webhooks = Webhooks(anywhere=choice("OCR_OPS_WEBHOOKS", "public", "anywhere") == "anywhere")
         keys = configured_keys()
