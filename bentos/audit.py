@@ -25,7 +25,7 @@ class Auditor:
     """Writes events in their order, off the event loop: as many at once as came since the last were on the disk.
 
     The end of the process waits for the last of them. A full disk loses events, is told in the log and counted; the
-    service goes on.
+    service goes on, and so does the log once there is room.
     """
 
     def __init__(self, folder: AuditLog) -> None:
@@ -34,6 +34,7 @@ class Auditor:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "audit")
         self._well = True
+        telemetry.audit_lost(0)  # Prometheus sees no increase in a series that is born with the first loss
 
     def record(self, event: Event) -> None:
         with self._lock:

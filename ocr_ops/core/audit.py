@@ -88,8 +88,9 @@ class AuditLog:
     def append(self, events: Sequence[Event], segment_bytes: int = SEGMENT_BYTES) -> None:
         """Adds entries, on the disk when this returns; other processes that do so wait. `OSError` where it cannot."""
         with lock(self.folder / "audit.lock"):
-            self._rotate(segment_bytes)
+            # In this order: a head that found no room on the disk does not know the last entry, but the segment does.
             number, seal = self._last()
+            self._rotate(segment_bytes)
             entries = []
             for event in events:
                 entry = Entry(sequence=number + 1, previous=seal, event=event).sealed()

@@ -209,6 +209,13 @@ def health_alerts(slo: SloFile) -> tuple[Alert, ...]:
             "ticket",
             "A model runs on an instruction set or provider that it was never admitted on.",
         ),
+        alert(
+            "OcrAuditLost",
+            f"sum(increase({metrics.AUDIT_LOST}[15m])) > 0",
+            "0s",
+            "ticket",
+            "The audit log does not take what happens.",
+        ),
         *(
             alert(
                 "OcrUnmeasured",

@@ -28,6 +28,7 @@ import pytest
 from PIL import Image
 
 from ocr_ops.core import metrics
+from ocr_ops.core.audit import AuditLog
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.release import Release
 from ocr_ops.core.report import quantile
@@ -210,10 +211,14 @@ def _disk() -> Iterator[Path]:
 
 
 def test_a_full_disk_stops_nobody(served: Served, tmp_path: Path) -> None:
-    """Documents are never written to it; nor do counters need room that they have not got yet."""
+    """Documents are never written to it; nor do counters need room that they have not got yet. The audit log loses what
+    happens meanwhile, tells how much, and goes on once there is room, as sound as before.
+    """
     with _disk() as disk:
         (disk / "tmp").mkdir()
+        audit = AuditLog(disk / "audit")
         env = {"BENTOML_HOME": str(disk), "TMPDIR": str(disk / "tmp")}
+        env |= {"OCR_OPS_AUDIT": "on", "OCR_OPS_AUDIT_FOLDER": str(audit.folder)}
         with _serving(served, tmp_path, **env) as server:
             assert _sound(_post(server.url))
             _fill(disk)
@@ -223,6 +228,16 @@ def test_a_full_disk_stops_nobody(served: Served, tmp_path: Path) -> None:
             assert _sound(_post(server.url))
             assert _post(server.url, b"nonsense").status_code == 415
             assert f'{metrics.REQUESTS}{{status="415"}}' in httpx.get(f"{server.url}/metrics", timeout=60).text
+            _eventually(lambda: _audit_lost(server.url) > 0 and _audit_lost(server.url) + audit.verify().entries >= 8)
+            (disk / "filler").unlink()
+            kept = audit.verify().last
+            assert _sound(_post(server.url))
+            _eventually(lambda: audit.verify().last > kept)
+
+
+def _audit_lost(url: str) -> float:
+    text = httpx.get(f"{url}/metrics", timeout=60).text
+    return sum(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"{metrics.AUDIT_LOST} "))
 
 
 def _fill(disk: Path) -> None:

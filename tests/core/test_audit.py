@@ -85,6 +85,18 @@ def test_the_chain_goes_on_across_segments(tmp_path: Path) -> None:
         log.verify()
 
 
+def test_a_head_that_found_no_room_does_not_break_the_chain(tmp_path: Path) -> None:
+    """The entry fitted where a block had room left, the head did not; then the segment is rotated."""
+    log = AuditLog(tmp_path)
+    log.append(events(0))
+    remembered = log.head.read_bytes()
+    log.append(events(1))
+    log.head.write_bytes(remembered)
+    log.append(events(2), segment_bytes=1)
+    assert [entry.event.pages for entry in log.entries()] == [0, 1, 2]
+    assert log.verify().last == 3
+
+
 def test_a_crash_in_the_middle_of_a_line_costs_that_line_alone(log: AuditLog, caplog: pytest.LogCaptureFixture) -> None:
     with log.current.open("ab") as file:
         file.write(b'{"event": {"act')

@@ -84,8 +84,8 @@ def test_every_recorded_share_has_a_value(prometheus: Prometheus) -> None:
 
 
 def test_only_what_is_wrong_alerts(prometheus: Prometheus) -> None:
-    """The failures set the availability alerts off; nothing else is wrong with this service."""
-    names = {"OcrAvailabilityBurnFast", "OcrAvailabilityBurnSlow", "OcrConfidenceBurnSlow"}
+    """The failures set the availability alerts off, lost entries theirs; nothing else is wrong with this service."""
+    names = {"OcrAuditLost", "OcrAvailabilityBurnFast", "OcrAvailabilityBurnSlow", "OcrConfidenceBurnSlow"}
     _until(lambda: _alerts(prometheus) == names)
 
 
