@@ -11,7 +11,7 @@ TRACKING_URI := $(or $(MLFLOW_TRACKING_URI),sqlite:///$(abspath $(HOME_DIR))/mlf
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures cost audit format lock soak clean
+.PHONY: help setup setup-release setup-test release test lint types rules serve ui bench figures cost audit outputs format lock soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-9s %s\n", $$1, $$2 }'
@@ -67,6 +67,9 @@ format: setup-test ## rewrite the code as lint wants it
 
 audit: setup-test ## known vulnerabilities in what the locks install
 	@ci/audit $(ARGS)
+
+outputs: setup-test ## what other people's tools say of our hOCR and ALTO
+	@ci/outputs $(ARGS)
 
 lock: setup-release ## resolve pyproject.toml anew into requirements.lock
 	@ci/lock

@@ -68,7 +68,12 @@ def _part(parent: ET.Element, tag: str, kind: str, name: str, title: str) -> ET.
 
 
 def _bbox(extent: Box) -> str:
-    return "bbox " + " ".join(str(round(side)) for side in extent)
+    return "bbox " + " ".join(map(str, _whole(extent)))
+
+
+def _whole(extent: Box) -> tuple[int, ...]:
+    """In whole pixels, and nothing left of the page or above it: hOCR has no sign there, and readers drop what has."""
+    return tuple(max(0, round(side)) for side in extent)
 
 
 def _slope(polygon: Polygon) -> str:
@@ -80,6 +85,5 @@ def _slope(polygon: Polygon) -> str:
     if abs(angle) > 45:
         return f"; textangle {angle % 360:.1f}"
     slope = (y1 - y0) / (x1 - x0) if x1 > x0 else 0.0
-    extent = box(polygon)
-    offset = y0 + slope * (extent.left - x0) - extent.bottom
-    return f"; baseline {slope:.4f} {offset:.1f}"
+    left, _, _, bottom = _whole(box(polygon))
+    return f"; baseline {slope:.4f} {round(y0 + slope * (left - x0) - bottom)}"

@@ -17,10 +17,10 @@ _INSIDE = {"ocr_page": None, "ocr_carea": "ocr_page", "ocr_par": "ocr_carea", "o
 _NUMBER = r"-?\d+(\.\d+)?"
 _TITLES = {
     "ocr_page": r'image "[^"]*"; bbox 0 0 \d+ \d+; ppageno \d+',
-    "ocr_carea": r"bbox( -?\d+){4}",
-    "ocr_par": r"bbox( -?\d+){4}",
-    "ocr_line": rf"bbox( -?\d+){{4}}(; baseline {_NUMBER} {_NUMBER}|; textangle {_NUMBER})?",
-    "ocrx_word": r"bbox( -?\d+){4}; x_wconf (\d|[1-9]\d|100)",
+    "ocr_carea": r"bbox( \d+){4}",
+    "ocr_par": r"bbox( \d+){4}",
+    "ocr_line": rf"bbox( \d+){{4}}(; baseline {_NUMBER} -?\d+|; textangle {_NUMBER})?",
+    "ocrx_word": r"bbox( \d+){4}; x_wconf (\d|[1-9]\d|100)",
 }
 _REQUIRED = {"ocr-system", "ocr-capabilities", "ocr-number-of-pages", "ocr-langs"}
 
@@ -84,7 +84,16 @@ def test_lines_tell_their_slope_or_their_angle() -> None:
         line.get("title")
         for line in check(hocr(Reading(pages=(page,)), "a", ReadOptions())).xpath("//*[@class='ocr_line']")
     ]
-    assert told == ["bbox 10 10 110 50; baseline 0.1000 -10.0", "bbox 10 100 40 200; textangle 90.0"]
+    assert told == ["bbox 10 10 110 50; baseline 0.1000 -10", "bbox 10 100 40 200; textangle 90.0"]
+
+
+def test_nothing_lies_outside_of_the_page() -> None:
+    """Left of it or above it: the boxes begin at its edge, and so does the baseline."""
+    polygon = ((-10, -4), (90, 6), (90, 36), (-10, 26))
+    line = line_of("a").model_copy(update={"polygon": polygon, "words": ()})
+    page = Page(width=300, height=300, lines=(line,))
+    (told,) = check(hocr(Reading(pages=(page,)), "a", ReadOptions())).xpath("//*[@class='ocr_line']")
+    assert told.get("title") == "bbox 0 0 90 36; baseline 0.1000 -9"
 
 
 def test_an_empty_page_is_a_page() -> None:
