@@ -258,9 +258,14 @@ def test_jobs_outlive_the_key_they_were_sealed_with(
 ) -> None:
     """As long as it is among those that open: listed, read to their end, signed as was told; and no others are."""
     url = request.getfixturevalue("redis_server").url if kept == "redis" else ""
+    stores: list[Store] = []
+
+    def redis_jobs() -> RedisJobs:
+        stores.append(Store(url, seconds=10))
+        return RedisJobs(stores[-1])
 
     def desk_with(*keys: bytes) -> Desk:
-        places = RedisJobs(Store(url)) if kept == "redis" else SqliteJobs(tmp_path / "jobs")
+        places = redis_jobs() if kept == "redis" else SqliteJobs(tmp_path / "jobs")
         return Desk(places, Sealer(keys[0], "jobs", keys[1:]), Webhooks(), SETTINGS)
 
     async def work() -> None:
@@ -288,8 +293,8 @@ def test_jobs_outlive_the_key_they_were_sealed_with(
         assert await after.find("ann", job.id) is None
         with pytest.raises(UnreadableDocument):
             after.ask(found)
-        for desk in (before, both, after):
-            await desk.store.close()
+        for one in (before.store, both.store, after.store, *stores):
+            await one.close()
 
     run(work())
 
