@@ -40,10 +40,19 @@ def deblurred(page: Picture, sigma: float) -> Picture:
 def softness(page: Picture) -> float:
     """About the pixels that an edge takes from dark to light, whatever its contrast; 0 of a page without edges.
 
-    First differences to second ones, along rows, where the first are largest: the wider the edge, the smaller the
-    second. Grain makes them larger, so that noise is never taken for a blur.
+    Along rows or columns, whichever is sharper: strokes lie otherwise than they stand, and a page that lies on its side
+    is no softer than an upright one.
     """
-    rows = (page[::STEP] if page.ndim == 2 else page[::STEP, :, 1]).astype(np.int16)
+    plane = page if page.ndim == 2 else page[:, :, 1]
+    return min(_softness(plane[::STEP]), _softness(plane[:, ::STEP].T))
+
+
+def _softness(lines: Picture) -> float:
+    """First differences to second ones, along lines (N, L), where the first are largest.
+
+    The wider the edge, the smaller the second. Grain makes them larger, so that noise is never taken for a blur.
+    """
+    rows = lines.astype(np.int16)
     slope = np.abs(rows[:, 2:] - rows[:, :-2])
     steepest = np.searchsorted(np.bincount(slope.ravel(), minlength=1).cumsum(), 0.99 * slope.size)
     where = slope > max(float(steepest), EDGE) / 2
