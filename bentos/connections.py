@@ -1,54 +1,117 @@
-"""Connections that bring nothing forward are closed: many of them, held open by trickling bytes, would be all we have.
+"""Connections: kept for whoever comes back, closed once they bring nothing forward, and never before a client had its
+answer. Many of them, held open by trickling bytes, would be all we have.
 
-uvicorn closes those that are idle between two requests; not those whose request never ends its head, nor those whose
-client never takes its answer. A body that does not come is the API's to give up on.
+uvicorn alone closes an idle one after five seconds, as many clients and balancers let go of theirs: some then send on
+one that is just being closed. One whose request never ends its head, or whose client never takes its answer, it keeps
+for ever; and one that it closes with a body still coming is reset, which may take the answer along.
 """
 
 import asyncio
 import resource
-from typing import Any
+import time
+from asyncio import TimerHandle
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+import h11
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 PATIENCE_SECONDS = 10.0
-"""For the head of a request, and between two times that a client takes of its answer."""
+"""For the head of a request, between two times that a client takes of its answer, and between two parts of a body that
+nobody needs."""
+IDLE_SECONDS = 75
+"""Between two requests: nginx lets go of a connection after 60 s, other balancers too, clients sooner."""
+UNHEARD_SECONDS = 60.0
+"""For a body that nobody needs: as long as one that is read has."""
+UNHEARD_BYTES = 128 * 2**20
+"""Of such a body: twice the largest that is taken."""
 
 
-def close_stalled(patience: float = PATIENCE_SECONDS) -> None:
+class Watched(H11Protocol):
+    """uvicorn's connection, watched. A body that does not come is the API's to give up on."""
+
+    patience = PATIENCE_SECONDS
+    idle = IDLE_SECONDS
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self.timeout_keep_alive = max(self.timeout_keep_alive, self.idle)
+        self._watch: TimerHandle = self.loop.call_later(self.patience, self._look, self._state())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._watch.cancel()
+        self._unset_keepalive_if_required()  # after a reset, uvicorn would leave it, and all it holds
+        super().connection_lost(exc)
+
+    def _look(self, before: object) -> None:
+        now = self._state()
+        if now is not None and now == before:
+            self.transport.abort()
+        self._watch = self.loop.call_later(self.patience, self._look, now)
+
+    def _state(self) -> object:
+        """What must change for the connection to be worth its keep; None while it is ours, or uvicorn's, to go on."""
+        if unsent := self.transport.get_write_buffer_size():
+            return "unsent", unsent
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        # uvicorn's own limit runs until a byte comes, be it of a head that never ends.
+        idle = self.timeout_keep_alive_task is not None and self.conn.their_state is h11.IDLE
+        return None if idle else ("head", self.cycle)
+
+
+class HeardOut:
+    """Middleware: reads on what a client still sends once its answer is there, before the connection may be closed.
+
+    One who is turned away before the document was received gets to see why: what comes in for a closed connection is
+    answered with a reset, and many clients then forget what they have received.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float = UNHEARD_SECONDS, most: int = UNHEARD_BYTES) -> None:
+        self.app = app
+        self.seconds = seconds
+        self.most = most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun, more, held = False, True, False
+
+        async def hear() -> Message:
+            nonlocal begun, more
+            message = await receive()
+            begun, more = True, message.get("more_body", False)
+            return message
+
+        async def say(message: Message) -> None:
+            nonlocal held
+            if message["type"] == "http.response.start" and not begun and "expect" in Headers(scope=scope):
+                # Who asked before sending need not send any more, and then could not go on with another request.
+                message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            elif message["type"] == "http.response.body" and more and not message.get("more_body", False):
+                held, message = True, {**message, "more_body": True}
+            await send(message)
+
+        await self.app(scope, hear, say)
+        if held:
+            left, until = self.most, time.monotonic() + self.seconds
+            try:
+                while more and left > 0 and time.monotonic() < until:
+                    async with asyncio.timeout(PATIENCE_SECONDS):
+                        left -= len((await hear()).get("body", b""))
+            except TimeoutError:
+                pass
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def watch_connections() -> None:
     """From now on, of this process's servers."""
-    protocol: Any = AutoHTTPProtocol
-    made = protocol.connection_made
-
-    def connection_made(self: Any, transport: asyncio.Transport) -> None:
-        made(self, transport)
-        _look_later(self, patience, _state(self))
-
-    protocol.connection_made = connection_made
+    auto.AutoHTTPProtocol = Watched
 
 
 def allow_many() -> None:
     """Lets this process, and those it starts, hold as many connections as the system allows it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _look_later(connection: Any, patience: float, before: object) -> None:
-    asyncio.get_running_loop().call_later(patience, _look, connection, patience, before)
-
-
-def _look(connection: Any, patience: float, before: object) -> None:
-    if connection.transport.is_closing():
-        return
-    now = _state(connection)
-    if now is not None and now == before:
-        connection.transport.abort()
-    else:
-        _look_later(connection, patience, now)
-
-
-def _state(connection: Any) -> object:
-    """What must change for the connection to be worth its keep; None while it is ours to go on."""
-    if unsent := connection.transport.get_write_buffer_size():
-        return "unsent", unsent
-    cycle = connection.cycle
-    return ("head", id(cycle)) if cycle is None or cycle.response_complete else None

@@ -14,7 +14,6 @@ from bentos.audit import Auditor
 from bentos.auth import Access, Caller, default_host, require_access
 from bentos.cache import cache_from_environment
 from bentos.champion import open_champion, serving, setting, switch
-from bentos.connections import close_stalled
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
@@ -91,7 +90,6 @@ class Gateway:
         )
         self.runner.start()
         drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
-        close_stalled()
         telemetry.release_loaded(release)
 
     def _close(self) -> None:

@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bentos import lending
+from bentos.connections import HeardOut, watch_connections
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import KEY, LOADED, shown
 from bentos.packing import MEDIA_TYPE, unpack
@@ -80,6 +81,8 @@ class Call:
 def guarded(service: Any) -> Any:
     """Decorator of a model's service: only who shows the key is answered, and pickle never."""
     hold_no_timers()
+    watch_connections()
+    service.add_asgi_middleware(HeardOut)
     service.add_asgi_middleware(Guard)
     return service
 

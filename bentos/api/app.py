@@ -21,6 +21,7 @@ from bentos.api.serving import gateway_of
 from bentos.api.stream import ProblemEvent
 from bentos.audit import Audited
 from bentos.auth import Guard
+from bentos.connections import HeardOut
 from bentos.deadline import HEADER
 from bentos.headers import secured
 from bentos.jobs.webhook import MAX_URL, URL_PATTERN
@@ -233,12 +234,12 @@ DOCUMENT = document(OPERATIONS)
 
 
 def around(others: ASGIApp, *, logged: bool) -> ASGIApp:
-    """The API, in front of an app that answers all it does not. From the outside in: what browsers are told; the
-    request's id; both logs; problems; who calls, and how much they may; the operations.
+    """The API, in front of an app that answers all it does not. From the outside in: the body that nobody needed;
+    what browsers are told; the request's id; both logs; problems; who calls, and how much they may; the operations.
     """
     table = Table(OPERATIONS)
     app: ASGIApp = Dispatch(Foreign(others))
     app = Guard(Limiter(app))
     app = Audited(Problems(app))
     app = Journal(app, logged=logged)
-    return secured(Requests(app, table))
+    return HeardOut(secured(Requests(app, table)))

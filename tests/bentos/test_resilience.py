@@ -132,10 +132,15 @@ def _pages(url: str) -> float:
 
 
 def test_clients_that_trickle_are_closed(server: Server) -> None:
-    """Heads that never end, two hundred of them: the service answers others, and takes their connections back."""
+    """Heads that never end, two hundred of them: the service answers others, and takes their connections back; also of
+    those who have had an answer before. One who had, and says nothing more, is waited for.
+    """
     host, port = server.url.removeprefix("http://").split(":")
     held = [socket.create_connection((host, int(port)), timeout=60) for _ in range(200)]
+    idle = socket.create_connection((host, int(port)), timeout=60)
     try:
+        for connection in (idle, *held[:20]):
+            _alive(connection)
         for connection in held:
             connection.sendall(b"POST /v1/ocr HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         assert _sound(_post(server.url))
@@ -147,9 +152,21 @@ def test_clients_that_trickle_are_closed(server: Server) -> None:
         over.set()
         trickling.join()
         assert _closed(held[0])
+        _alive(idle)
     finally:
-        for connection in held:
+        for connection in (idle, *held):
             connection.close()
+
+
+def _alive(connection: socket.socket) -> None:
+    """Asks, and takes the answer."""
+    connection.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    found = b""
+    while not found.endswith(b"}"):
+        more = connection.recv(65536)
+        assert more, found
+        found += more
+    assert found.startswith(b"HTTP/1.1 200 ")
 
 
 def _trickle(connection: socket.socket, over: threading.Event) -> None:
