@@ -15,6 +15,12 @@ _MEMORY = 0.1
 """What a page counts in the mean pace: it follows the last ten or twenty."""
 _OUTLIER = 3.0
 """Times the mean pace: what a page counts for at most."""
+_LATE = 0.05
+"""Of the pages that wait for others, those that may take longer than they were expected to: promises are of a 95th
+percentile."""
+_LESSON = 0.05
+"""What one page counts in the caution."""
+_MOST_CAUTION = 4.0
 
 
 @dataclass(slots=True)
@@ -88,6 +94,18 @@ class Pace:
     working: int = 0
     """Pages that are worked on."""
     since: float = 0.0
+    caution: float = 1.2
+    """Times the time that the mean pace would have a page wait for: so long is expected. At first, of nobody nothing
+    was learnt."""
+
+    def expected(self, before: int) -> float:
+        """Seconds until a page is read that comes after so many; it takes longer once in twenty times."""
+        return (before + 1) * self.seconds * self.caution
+
+    def learn(self, expected: float, took: float) -> None:
+        """Of a page that had to wait: how far what was expected is to be trusted."""
+        lesson = _LESSON * ((took > expected) - _LATE)
+        self.caution = min(max(1.0, self.caution + lesson), _MOST_CAUTION)
 
     @contextmanager
     def page(self) -> Iterator[None]:

@@ -111,7 +111,7 @@ class Engine:
         Of each no more than `AHEAD` pages come before it, however long it is.
         """
         pages = sum(min(AHEAD, document.left or 1) for document in self.documents.values())
-        return (max(pages, others) + 1) * self.pace.seconds
+        return self.pace.expected(max(pages, others))
 
     async def pages(
         self,
@@ -132,6 +132,7 @@ class Engine:
         ahead: deque[asyncio.Task[Page | None]] = deque()
         async with aclosing(self._opened(data, name, options, limits)) as sheets:
             document = _Document(sheets, options, deadline)
+            start, expected, waits = time.monotonic(), self.expected(0), self.open_pages.locked()
             self.documents[id(document)] = document
             try:
                 while True:
@@ -144,6 +145,9 @@ class Engine:
                         raise deadline.too_late(name) from None
                     if page is None:
                         return
+                    if waits and expected:
+                        self.pace.learn(expected, time.monotonic() - start)
+                        waits = False
                     ahead.popleft()
                     yield page
             finally:

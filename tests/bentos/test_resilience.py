@@ -275,7 +275,9 @@ class Sent:
 
 async def _open_loop(url: str, rate: float, seconds: float) -> list[Sent]:
     """Documents at a rate, answered or not: what real users do."""
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(max_connections=None)) as client:
+    # httpcore closes connections that it has just given to a request, where they expire (its issue 1110): none does.
+    limits = httpx.Limits(max_connections=None, keepalive_expiry=None)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
 
         async def one(at: float) -> Sent:
             await asyncio.sleep(at - time.monotonic())
