@@ -124,11 +124,11 @@ def switch(name: str) -> bool:
     return choice(name, "on", "off") == "on"
 
 
-def choice(name: str, default: str, other: str) -> str:
-    """One of two words from the environment; anything else ends the process with one line."""
+def choice(name: str, default: str, *others: str) -> str:
+    """One of some words from the environment; anything else ends the process with one line."""
     value = os.environ.get(name, default)
-    if value not in (default, other):
-        end(UsageError(name, repr(value), f"{default} or {other}", "correct the variable"))
+    if value not in (default, *others):
+        end(UsageError(name, repr(value), " or ".join((default, *others)), "correct the variable"))
     return value
 
 

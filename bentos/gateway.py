@@ -25,9 +25,8 @@ from bentos.lifecycle import DRAIN, check_group, drain
 from bentos.limits import Meter
 from bentos.recognition import Recognition
 from bentos.store import Store
-from ocr_ops.core.audit import AuditLog, Event, Outcome
+from ocr_ops.core.audit import Event, Outcome
 from ocr_ops.core.reading import Reading
-from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime import telemetry
 
 SETTINGS = serving()
@@ -78,7 +77,7 @@ class Gateway:
         self.access = Access.from_environment()
         self.idempotency = Idempotency.over(self.store)
         self.meter = Meter.from_environment(self.store)
-        self.auditor = Auditor(AuditLog(Workspace.current().audit)) if switch("OCR_OPS_AUDIT") else None
+        self.auditor = Auditor.from_environment()
         self.desk = Desk.from_environment()
         self.runner = Runner(
             self.engine,
