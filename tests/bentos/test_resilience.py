@@ -275,8 +275,9 @@ class Sent:
 
 async def _open_loop(url: str, rate: float, seconds: float) -> list[Sent]:
     """Documents at a rate, answered or not: what real users do."""
-    # httpcore closes connections that it has just given to a request, where they expire (its issue 1110): none does.
-    limits = httpx.Limits(max_connections=None, keepalive_expiry=None)
+    # Each on a connection of its own: of those it keeps, httpcore closes some that a request was just given (its issue
+    # 1110), and gives one to all who wait.
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as client:
 
         async def one(at: float) -> Sent:
