@@ -3,7 +3,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -111,15 +111,18 @@ def test_atheris_finds_nothing_in_a_short_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.shared_data
-def test_atheris_finds_nothing_in_a_long_run(tmp_path: Path, shared_data: Path) -> None:
+def test_atheris_finds_nothing_in_a_long_run(tmp_path: Path, shared_data: Path, tell: Callable[[str], None]) -> None:
     found = learn(tmp_path, SEEDS | malformed(shared_data), "-max_total_time=600")
     assert found.returncode == 0, found.stderr[-3000:]
+    tell(next(line for line in reversed(found.stderr.splitlines()) if line.startswith("Done ")))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.shared_data
-def test_thousands_of_damaged_documents_leave_nothing_behind(decoders: Decoders, shared_data: Path) -> None:
+def test_thousands_of_damaged_documents_leave_nothing_behind(
+    decoders: Decoders, shared_data: Path, tell: Callable[[str], None]
+) -> None:
     """No process, no open file, no memory; and none takes longer than its caps."""
     rng = random.Random(1)
     documents = [*SEEDS.values(), *malformed(shared_data).values()]
@@ -140,7 +143,12 @@ def test_thousands_of_damaged_documents_leave_nothing_behind(decoders: Decoders,
 
     run(200)
     files_before, memory_before = held()
-    assert run(5000) < 4 * 60 + 10
+    longest = run(5000)
     files_after, memory_after = held()
+    tell(
+        f"5000 damaged documents, the longest {longest:.1f} s; {files_before} descriptors, {memory_before >> 20} MiB; "
+        f"after them {files_after} and {memory_after >> 20}"
+    )
+    assert longest < 4 * 60 + 10
     assert files_after <= files_before
     assert memory_after < memory_before + 50 * 2**20
