@@ -15,9 +15,9 @@ _MEMORY = 0.1
 """What a page counts in the mean pace: it follows the last ten or twenty."""
 _OUTLIER = 3.0
 """Times the mean pace: what a page counts for at most."""
-_LATE = 0.05
-"""Of the pages that wait for others, those that may take longer than they were expected to: promises are of a 95th
-percentile."""
+_LATE = 0.02
+"""Of the pages that wait for others, those that may take longer than they were expected to: a promise is of the 95th
+percentile, and kept with something to spare."""
 _LESSON = 0.05
 """What one page counts in the caution."""
 _MOST_CAUTION = 4.0
@@ -99,7 +99,7 @@ class Pace:
     was learnt."""
 
     def expected(self, before: int) -> float:
-        """Seconds until a page is read that comes after so many; it takes longer once in twenty times."""
+        """Seconds until a page is read that comes after so many; it takes longer once in fifty times."""
         return (before + 1) * self.seconds * self.caution
 
     def learn(self, expected: float, took: float) -> None:
