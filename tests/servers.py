@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import yaml
 
+from ocr_ops.registry.client import make_store
+
 PATIENCE = 300.0
 """Seconds until they are up; MLflow takes ten, and many times that on a busy machine."""
 
@@ -42,6 +44,7 @@ class Running:
 @contextmanager
 def mlflow_running(folder: Path) -> Iterator[Running]:
     """With a store of its own, and artefacts that it hands out itself from `served`."""
+    make_store(folder / "server.db")
     port = free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--workers", "1", "--backend-store-uri", f"sqlite:///{folder}/server.db"]

@@ -18,6 +18,7 @@ from ocr_ops.core.spec import TASKS
 from ocr_ops.core.verdict import Verdict
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.registry import Registry
+from ocr_ops.registry.client import make_store
 from ocr_ops.registry.page import LIMIT
 from tests.registered import model_folder, register_release, release_of, report
 from tests.servers import free_port, mlflow_running
@@ -35,6 +36,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
 def registry(workspace: Workspace) -> Registry:
     """One store for the module: making one takes seconds. Tests use weights of their own."""
     return Registry.open(workspace)
+
+
+def test_a_store_is_made_once_and_leaves_nothing_beside_it(
+    registry: Registry, workspace: Workspace, tmp_path: Path
+) -> None:
+    """Where it cannot be made, MLflow is to tell why."""
+    path = workspace.home / "mlflow.db"
+    before = digest_file(path)
+    make_store(path)
+    assert digest_file(path) == before
+    assert not [file.name for file in workspace.home.iterdir() if file.name.startswith("tmp")]
+    make_store(tmp_path / "no folder" / "mlflow.db")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_output_becomes_a_version_with_all_that_was_known(

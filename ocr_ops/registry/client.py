@@ -7,10 +7,12 @@ import logging
 import os
 import re
 import socket
+import sqlite3
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +64,32 @@ def connect(uri: str) -> Client:
         from mlflow import MlflowClient  # noqa: PLC0415 (seconds)
 
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        if uri.startswith("sqlite:///"):
+            make_store(Path(uri.removeprefix("sqlite:///")))
         client = MlflowClient(uri, uri)
         client.search_experiments(max_results=1)
     return Client(uri, client)
+
+
+def make_store(path: Path) -> None:
+    """An empty embedded store, unless there is one: whole or not at all.
+
+    MLflow itself makes it in a thousand steps, and waits for the disk after each; in memory they take two seconds.
+    What cannot be made is left to MLflow, which tells why.
+    """
+    if path.exists():
+        return
+    with _quiet(), suppress(OSError, sqlite3.Error), tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        from mlflow.store.db.utils import _initialize_tables  # noqa: PLC0415 (seconds)
+        from sqlalchemy import create_engine  # noqa: PLC0415
+
+        made = Path(folder) / path.name
+        with closing(sqlite3.connect(":memory:")) as memory, closing(sqlite3.connect(made)) as store:
+            engine = create_engine("sqlite://", creator=lambda: memory)
+            _initialize_tables(engine)
+            memory.backup(store)
+            engine.dispose()
+        path.hardlink_to(made)  # unless another process was quicker
 
 
 def log_points(client: Client, run: str, points: Sequence[tuple[str, float, int]]) -> None:
@@ -124,6 +149,7 @@ def _quiet() -> Iterator[None]:
     """MLflow warns about its own type hints and of what it will change one day: nothing a user could act on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"(mlflow|pydantic|sqlalchemy|alembic)\b")
+        warnings.simplefilter("ignore", DeprecationWarning)  # of no module: those of a migration
         yield
 
 
