@@ -15,7 +15,7 @@ from ocr_ops import __version__
 from ocr_ops.core.bundle import Digest, ModelBundle, Precision
 from ocr_ops.core.languages import writable
 from ocr_ops.core.options import OutputFormat, ReadOptions
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Told, Value
 from ocr_ops.core.spec import TASKS, Task
 from ocr_ops.runtime import telemetry
 
@@ -24,7 +24,7 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WebP", "BMP", "GIF", "PDF", "DOCX")
 Count = Annotated[int, Field(ge=0)]
 
 
-class ServedModel(Value):
+class ServedModel(Told):
     """A model as it runs now."""
 
     task: Task
@@ -43,14 +43,14 @@ class ServedModel(Value):
     """Recognition: BCP 47 tags of the languages it has all letters of."""
 
 
-class Models(Value):
+class Models(Told):
     """The models behind `POST /v1/ocr`."""
 
     release: Digest
     models: tuple[ServedModel, ...]
 
 
-class Limits(Value):
+class Limits(Told):
     document_bytes: Count
     document_pages: Count
     page_pixels: Count
@@ -63,7 +63,7 @@ class Limits(Value):
     """Documents that a worker of the gateway takes at once; those beyond get 503 with `Retry-After`."""
 
 
-class About(Value):
+class About(Told):
     """What the service is and takes."""
 
     version: str

@@ -19,7 +19,7 @@ from bentos.usage import Usage
 from ocr_ops.core.errors import Overloaded, UnreadableDocument
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.options import OutputFormat
-from ocr_ops.core.record import Value, digest_bytes
+from ocr_ops.core.record import Told, Value, digest_bytes
 from ocr_ops.runtime.outputs import Rendered
 
 _PAUSE = "2"
@@ -28,13 +28,13 @@ _PAUSE = "2"
 Count = Annotated[int, Field(ge=0)]
 
 
-class JobPages(Value):
+class JobPages(Told):
     done: Count
     total: Count | None = None
     """Absent until it is known."""
 
 
-class JobStatus(Value):
+class JobStatus(Told):
     """A job, as it is now."""
 
     id: str
@@ -54,7 +54,7 @@ class JobStatus(Value):
     """What your webhooks are signed with, as Standard Webhooks has it. Told when a job with one is submitted."""
 
 
-class JobList(Value):
+class JobList(Told):
     """Your jobs, the newest first."""
 
     jobs: tuple[JobStatus, ...]

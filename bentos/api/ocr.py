@@ -23,7 +23,7 @@ from bentos.usage import Usage
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.languages import require_writable
 from ocr_ops.core.reading import Page, Reading
-from ocr_ops.core.record import Value, digest_bytes
+from ocr_ops.core.record import Told, Value, digest_bytes
 from ocr_ops.runtime.outputs import Rendered
 
 log = logging.getLogger("bentoml.ocr_ops")
@@ -35,7 +35,7 @@ BATCH_AT_ONCE = 4
 """Documents of a batch that are read at the same time: it is one caller among others."""
 
 
-class Content(Value):
+class Content(Told):
     """A document in the output that was asked for, where that is not JSON."""
 
     media_type: str
@@ -43,14 +43,14 @@ class Content(Value):
     data: str
 
 
-class PageEvent(Value):
+class PageEvent(Told):
     """A page, as soon as it and all before it are read."""
 
     event: Literal["page"] = "page"
     page: Page
 
 
-class DoneEvent(Value):
+class DoneEvent(Told):
     """Ends a stream that is whole."""
 
     event: Literal["done"] = "done"
@@ -59,7 +59,7 @@ class DoneEvent(Value):
     """With an output other than JSON: the whole document in it."""
 
 
-class BatchItem(Value):
+class BatchItem(Told):
     """What became of one document of a batch: a reading, content, or a problem."""
 
     index: Annotated[int, Field(ge=0)]
@@ -72,20 +72,20 @@ class BatchItem(Value):
     problem: Problem | None = None
 
 
-class Batch(Value):
+class Batch(Told):
     """The documents of a batch, in their order."""
 
     documents: tuple[BatchItem, ...]
 
 
-class DocumentEvent(Value):
+class DocumentEvent(Told):
     """A document of a batch, as soon as it and all before it are answered."""
 
     event: Literal["document"] = "document"
     document: BatchItem
 
 
-class BatchDoneEvent(Value):
+class BatchDoneEvent(Told):
     """Ends a batch's stream."""
 
     event: Literal["done"] = "done"

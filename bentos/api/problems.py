@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ocr_ops.core.errors import BadInput, OcrOpsError, OutsideSystem, Overloaded, TooLate, UnreadableDocument
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Told
 
 PROBLEM = "application/problem+json"
 KIND = "urn:ocr-ops:problem:"
@@ -26,7 +26,7 @@ CLIENT_LEFT = 499
 log = logging.getLogger("bentoml.ocr_ops")
 
 
-class Problem(Value):
+class Problem(Told):
     """What went wrong, whose doing it was, and what to do."""
 
     type: Annotated[str, Field(examples=[f"{KIND}unreadable-document"])]

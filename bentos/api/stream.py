@@ -14,7 +14,7 @@ from bentos.api.accept import EVENTS
 from bentos.api.problems import Problem, failed, problem_of
 from bentos.api.serving import left
 from ocr_ops.core.errors import OcrOpsError
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Told, Value
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -22,7 +22,7 @@ BEAT_SECONDS = 10.0
 """Between two signs of life, so that nothing on the way takes a long page for a dead connection."""
 
 
-class ProblemEvent(Value):
+class ProblemEvent(Told):
     """Ends a stream that cannot go on. What came before it stands."""
 
     event: Literal["problem"] = "problem"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from ocr_ops.core.record import Value, canonical_json, digest_bytes
+from ocr_ops.core.record import Told, canonical_json, digest_bytes
 
 _RANGES = re.compile(r"[1-9]\d{0,4}(-[1-9]\d{0,4})?(,[1-9]\d{0,4}(-[1-9]\d{0,4})?)*", re.ASCII)
 _LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
@@ -38,7 +38,7 @@ Ranges = Annotated[
 ]
 
 
-class ReadOptions(Value):
+class ReadOptions(Told):
     """The defaults read a whole document as well as it can be. The digest is part of a cached answer's key."""
 
     pages: Ranges | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ocr_ops.core.record import Value
+from ocr_ops.core.record import Told
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y) in page pixels, origin top-left, clockwise from the text's top-left corner."""
@@ -20,20 +20,20 @@ Source = Literal["ocr", "text-layer", "mixed"]
 """Where a page's text is from: its pixels, the document's own text, or both."""
 
 
-class Word(Value):
+class Word(Told):
     text: str
     confidence: Confidence
     polygon: Polygon
 
 
-class Line(Value):
+class Line(Told):
     text: str
     confidence: Confidence
     polygon: Polygon
     words: tuple[Word, ...]
 
 
-class Cell(Value):
+class Cell(Told):
     """A cell of a table; rows and columns count from 0."""
 
     row: Count
@@ -46,14 +46,14 @@ class Cell(Value):
     """Index of the page's line and of the word in it, for each word of the cell."""
 
 
-class Table(Value):
+class Table(Told):
     rows: Count
     columns: Count
     cells: tuple[Cell, ...]
     """Row by row; places without a cell are empty."""
 
 
-class Block(Value):
+class Block(Told):
     """A paragraph, a heading or a table: lines that belong together."""
 
     kind: Literal["text", "heading", "table"]
@@ -65,7 +65,7 @@ class Block(Value):
     """Of a table only."""
 
 
-class Page(Value):
+class Page(Told):
     """Width and height in pixels, and orientation, of the page as it was given; so are all polygons."""
 
     number: Annotated[int, Field(ge=1)] = 1
@@ -86,7 +86,7 @@ class Page(Value):
         return "\n".join(line.text for line in self.lines)
 
 
-class Reading(Value):
+class Reading(Told):
     """The answer of `POST /v1/ocr`, and with `path` one line of `ocr-ops read --format json`."""
 
     pages: tuple[Page, ...]

@@ -16,6 +16,7 @@ from bentos.api.examples import EXAMPLES
 from bentos.api.openapi import limited
 from bentos.api.problems import PROBLEM
 from ocr_ops import __version__
+from ocr_ops.core.record import Told
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import Server
@@ -141,6 +142,11 @@ def test_the_document_tells_all_operations() -> None:
     assert told == {(operation.method, operation.path) for operation in OPERATIONS if operation.told}
     names = [call["operationId"] for methods in DOCUMENT["paths"].values() for call in methods.values()]
     assert len(names) == len(set(names))
+
+
+def test_every_model_tells_what_its_fields_are() -> None:
+    """What is no `Told` would lose the words under its fields."""
+    assert DOCUMENT["components"]["schemas"].keys() <= {kind.__name__ for kind in Told.__subclasses__()}
 
 
 def test_examples_are_of_their_schemas() -> None:
