@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -32,12 +32,14 @@ quality = { floor = 0.0 }
 """
 
 
-@pytest.fixture(autouse=True)
-def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def quiet_machine() -> Iterator[None]:
     """One thread, so that sums come out alike, and the `base` fonts alone."""
     torch.set_num_threads(1)
     folders = ("/usr/share/fonts/truetype/dejavu", "/usr/share/fonts/truetype/liberation2")
-    monkeypatch.setenv("OCR_OPS_FONTS", ":".join(folders))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OCR_OPS_FONTS", ":".join(folders))
+        yield
 
 
 @pytest.fixture

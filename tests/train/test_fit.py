@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,31 @@ from ocr_ops.core.errors import BadInput, BadRecord, NotProven
 from ocr_ops.core.record import digest_file
 from ocr_ops.core.spec import ModelSpec
 from ocr_ops.train.fit import Training, fit, publish_best, spec_text
+from tests.train.conftest import DETECTION
 
 MODELS = Path(__file__).parents[2] / "models"
 
 
-def test_a_leg_publishes_weights_with_the_story_of_their_making(detection: Path, tmp_path: Path) -> None:
-    (training,) = fit(detection, tmp_path / "runs", publish=True)
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Training]]:
+    """A folder with a detector's `model` and its `runs`, and what the training gave: made once, never written into."""
+    folder = tmp_path_factory.mktemp("made")
+    (folder / "model").mkdir()
+    (folder / "model" / "model.toml").write_text(DETECTION, encoding="utf-8")
+    return folder, fit(folder / "model", folder / "runs", publish=True)
+
+
+@pytest.fixture
+def detection(made: tuple[Path, list[Training]], tmp_path: Path) -> Path:
+    """The trained model; its run stands in `runs`, beside it."""
+    shutil.copytree(made[0], tmp_path, dirs_exist_ok=True)
+    return tmp_path / "model"
+
+
+def test_a_leg_publishes_weights_with_the_story_of_their_making(
+    made: tuple[Path, list[Training]], detection: Path, tmp_path: Path
+) -> None:
+    (training,) = made[1]
     assert training.step == 6
     assert training.weights == digest_file(detection / "weights.safetensors")
     assert Training.from_file(detection / "training.json") == training
@@ -22,7 +42,7 @@ def test_a_leg_publishes_weights_with_the_story_of_their_making(detection: Path,
 
 
 def test_a_fresh_leg_starts_over(detection: Path, tmp_path: Path) -> None:
-    fit(detection, tmp_path / "runs")
+    (detection / "weights.safetensors").unlink()
     with pytest.raises(NotProven, match="6 steps"):
         fit(detection, tmp_path / "runs")
     assert fit(detection, tmp_path / "runs", fresh=True)[0].step == 6
@@ -32,7 +52,6 @@ def test_a_fresh_leg_starts_over(detection: Path, tmp_path: Path) -> None:
 def test_a_wider_network_starts_from_the_weights_of_another(
     detection: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fit(detection, tmp_path / "runs", publish=True)
     spec = ModelSpec.read(detection)
     head = int(str(spec.network["head"]))
     wide = spec.model_copy(update={"name": "wide", "network": {**spec.network, "head": head + 8}})
@@ -55,7 +74,6 @@ def test_a_setting_nobody_reads_is_a_slip_of_the_pen(detection: Path, tmp_path: 
 
 def test_a_run_folder_is_a_model_folder_with_pictures(detection: Path, tmp_path: Path) -> None:
     """All that registering needs, on a machine that has the folder alone."""
-    fit(detection, tmp_path / "runs")
     run = tmp_path / "runs" / "small-detector"
     assert ModelSpec.read(run) == ModelSpec.read(detection)
     assert Training.from_file(run / "training.json").weights == digest_file(run / "weights.safetensors")
@@ -76,7 +94,6 @@ def test_nothing_is_published_of_a_run_that_was_never_evaluated(detection: Path,
 def test_weights_are_not_published_into_another_models_folder(
     detection: Path, recognition: Path, tmp_path: Path
 ) -> None:
-    fit(detection, tmp_path / "runs")
     with pytest.raises(BadInput, match="small-reader"):
         publish_best(tmp_path / "runs" / "small-detector", recognition)
     assert not (recognition / "weights.safetensors").exists()
