@@ -254,14 +254,12 @@ def test_a_model_that_is_not_there_is_waited_for_until_the_deadline() -> None:
     asyncio.run(ask())
 
 
-def test_answers_under_way_are_finished_when_all_is_told_to_end(
-    tmp_path: Path, served: tuple[Workspace, Release]
-) -> None:
-    """The models end after the gateway, though everybody is told at once."""
+def test_answers_under_way_are_finished_when_all_is_told_to_end(together: Server) -> None:
+    """The models end after the gateway, though everybody is told at once. The last test of these servers."""
+    assert _many(together, 1) == {"ok": 1}  # the model is up, too
     with ThreadPoolExecutor(1) as pool:
-        with _echo("Outer", tmp_path, served[0]) as server:
-            assert _many(server, 1) == {"ok": 1}  # the model is up, too
-            answer = pool.submit(_one, server, "/slow", 3, 60)
-            _eventually(lambda: readiness(server.url)["inside"] == 1)
-            psutil.Process(server.pid).terminate()
+        answer = pool.submit(_one, together, "/slow", 3, 60)
+        _eventually(lambda: readiness(together.url)["inside"] == 1)
+        psutil.Process(together.pid).terminate()
         assert answer.result() == "done"
+    psutil.Process(together.pid).wait(60)

@@ -103,7 +103,7 @@ def learn(corpus: Path, documents: dict[str, bytes], *options: str) -> subproces
 
 
 def test_atheris_finds_nothing_in_a_short_run(tmp_path: Path) -> None:
-    found = learn(tmp_path, SEEDS, "-max_total_time=8")
+    found = learn(tmp_path, SEEDS, "-max_total_time=4")
     assert found.returncode == 0, found.stderr[-3000:]
     assert "Done" in found.stderr
 
