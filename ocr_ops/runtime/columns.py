@@ -134,10 +134,12 @@ def _strip(words: Units, here: Indices, line: float) -> _Strip | None:
     # Text on both sides of each place.
     between = np.logical_or.accumulate(grid.ink, axis=1)
     between &= np.logical_or.accumulate(grid.ink[:, ::-1], axis=1)[:, ::-1]
+    sums = np.zeros((grid.ink.shape[0], grid.ink.shape[1] + 1), np.int32)
+    np.cumsum(grid.ink, axis=1, out=sums[:, 1:])
     found: list[_Strip] = []
     for least, tall in STRIPS:
         width = max(round(least * line / grid.across), 1)
-        strips = _white(grid.ink, between, width, tall * line / grid.down)
+        strips = _white(sums, between, width, tall * line / grid.down)
         for begin, end, first, last, height in islice(strips, TRIES):
             x0, x1 = (grid.x + grid.across * column for column in (first, last))
             y0, y1 = (grid.y + grid.down * row for row in (begin, end))
@@ -168,21 +170,26 @@ def _painted(words: Units, here: Indices, line: float) -> _Grid:
 
 
 def _white(
-    ink: NDArray[np.bool_], between: NDArray[np.bool_], width: int, least: float
+    sums: NDArray[np.int32], between: NDArray[np.bool_], width: int, least: float
 ) -> Iterator[tuple[int, int, int, int, float]]:
     """Strips of white, `width` cells wide or wider: first row, row after the last, the same of columns, and in how many
     rows text stands on both its sides, at least `least`. Of strips beside each other only the tallest.
+
+    `sums` (rows, columns + 1) counts the ink left of each column; `between` (rows, columns) has text on both sides.
     """
-    rows, columns = ink.shape
+    rows, columns = between.shape
     if columns <= width:
         return
-    sums = np.cumsum(np.pad(ink, ((0, 0), (1, 0))), axis=1, dtype=np.int32)
-    white = np.pad(sums[:, width:] == sums[:, :-width], ((1, 1), (0, 0)))  # (rows + 2, columns - width + 1)
-    flat = white.T.ravel()
+    # Column after column, each between two rows that are not white.
+    white = np.zeros((columns - width + 1, rows + 2), bool)
+    white[:, 1:-1] = (sums[:, width:] == sums[:, :-width]).T
+    held = white.copy()
+    held[:, 1:-1] &= between[:, width // 2 : columns - width + 1 + width // 2].T
+    flat = white.ravel()
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     starts, ends = edges[::2], edges[1::2]
-    held = np.pad(between[:, width // 2 : columns - width + 1 + width // 2], ((1, 1), (0, 0))).T.ravel()
-    totals = np.concatenate([[0], np.cumsum(held & flat)])
+    totals = np.zeros(flat.size + 1, np.intp)
+    np.cumsum(held, out=totals[1:])
     height = (totals[ends] - totals[starts]).astype(np.float64)
     good = np.flatnonzero(height >= least)
     place, begin = np.divmod(starts[good], rows + 2)
@@ -232,8 +239,8 @@ def _parts_columns(words: Units, here: Indices, grid: _Grid, strip: _Strip, line
         least = min(least, _run(part[beside], RUN * line / grid.across) * grid.across / line)
         density = min(density, _density(beside, HOLE * line / grid.down))
         rows.append(beside)
-    if least < NARROW or (strip.width < NARROW_STRIP * line and (least < TIGHT or density < DENSER)):
-        return False
+        if least < NARROW or (strip.width < NARROW_STRIP * line and (least < TIGHT or density < DENSER)):
+            return False
     middle, centre = words.middle[here], (words.left[here] + words.right[here]) / 2
     inside = (middle >= strip.top) & (middle <= strip.bottom)
     left, right = here[inside & (centre < strip.x)], here[inside & (centre >= strip.x)]

@@ -27,7 +27,9 @@ class Decoded:
     @property
     def confidence(self) -> float:
         """Mean over the characters that are not spaces; 0 of none."""
-        marks = tuple(compress(self.confidences, map(" ".__ne__, self.text)))
+        marks = self.confidences
+        if " " in self.text:
+            marks = tuple(compress(marks, map(" ".__ne__, self.text)))
         return sum(marks) / len(marks) if marks else 0.0
 
     @property
@@ -74,7 +76,8 @@ def most_probable(scores: NDArray[np.float32], spec: TextSpec = PLAIN) -> tuple[
         highest = rows[marked, best[marked]]
         if spec.output == "logits":  # softmax at the maximum alone: exp(0) over the sum of exp(x - max)
             # OpenCV's exp takes a fifth of NumPy's time where there is no AVX-512, and a product adds up fastest.
-            apart = rows[marked] - highest[:, None]
+            apart = rows.take(marked, axis=0)
+            apart -= highest[:, None]
             highest = 1 / (np.asarray(cv2.exp(apart, apart)) @ np.ones(classes, np.float32))
         certainty[marked] = np.minimum(highest, 1.0)
     return best.reshape(count, length), certainty.reshape(count, length)

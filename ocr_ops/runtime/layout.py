@@ -7,6 +7,7 @@ The page is turned level first. Ruled tables are found in its pixels (`rules`). 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from statistics import median
 from typing import Literal, TypeVar
 
@@ -222,7 +223,10 @@ def _add_aligned(draft: _Draft, found: Lines, table: Aligned, rows: Sequence[Row
             at = first + index - table.first
             cells.setdefault(key, []).extend((at, i, found.words[index][i]) for i in range(run.first, run.end))
     order = sorted(cells)
-    around = np.stack([_around(text.level[[word for _, _, word in cells[key]]]) for key in order])
+    begins = [0, *accumulate(len(cells[key]) for key in order[:-1])]
+    level = text.level[[word for key in order for _, _, word in cells[key]]]
+    least, most = np.minimum.reduceat(level[:, (0, 2)], begins), np.maximum.reduceat(level[:, (1, 3)], begins)
+    around = np.stack([least, most], axis=2).reshape(-1, 4)
     made = [
         Cell(
             row=key[0],

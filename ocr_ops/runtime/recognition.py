@@ -157,7 +157,7 @@ class Recognizer:
         spec = self.bundle.manifest.input
         with telemetry.stage("recognition"):
             telemetry.batch("recognition", len(crops))
-            scores = self.session.run(to_tensor([padded(crop, width, spec.height, spec) for crop in crops], spec))
+            scores = self.session.run(to_tensor(crops, spec, width))
             self._check(scores, len(crops), width // spec.stride)
             labels, certainty = most_probable(scores, self.bundle.manifest.text)
         if spec.padding == "black":

@@ -18,6 +18,8 @@ MOST_RULES = 400
 """Of either kind: what has more is a picture, not a table."""
 MOST_CELLS = 4000
 """Of one grid."""
+LEAST_ACROSS, LEAST_DOWN = 3, 2
+"""Rules of a grid: its rows lie between three, its columns may be open at the sides."""
 GRAIN = 8.0
 """Pixels of the height of lines at which rules are looked for: finer pages are made coarser."""
 
@@ -61,7 +63,7 @@ def grids(page: NDArray[np.uint8], turn: NDArray[np.float64], line: float) -> li
         & (across[:, 0, None] < down[:, 2] + near)
     )
     found = []
-    for members in _groups(meet):
+    for members in _groups(meet, LEAST_ACROSS + LEAST_DOWN):
         rows, columns = members[members < len(across)], members[members >= len(across)] - len(across)
         grid = _grid(across[rows], down[columns], near)
         if grid:
@@ -73,7 +75,7 @@ def _rules(
     page: NDArray[np.uint8], turn: NDArray[np.float64], line: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Rules on the level page, (A, 3) across: y, first x, last x; and (D, 3) down: x, first y, last y."""
-    grey = page if page.ndim == 2 else np.ascontiguousarray(page[:, :, 1])
+    grey = page if page.ndim == 2 else cv2.extractChannel(page, 1)
     step = max(int(line / GRAIN), 1)
     if step > 1:  # the darkest of each block: thin rules stay
         grey = cv2.erode(grey, np.ones((step, step), np.uint8), anchor=(0, 0))[::step, ::step]
@@ -103,8 +105,10 @@ def _rules(
     return found[0], found[1]
 
 
-def _groups(meet: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
-    """Rules that hang together by meeting (A, D): indices, those down the page counted on from those across."""
+def _groups(meet: NDArray[np.bool_], least: int) -> list[NDArray[np.intp]]:
+    """Rules that hang together by meeting (A, D), `least` or more: indices, those down the page counted on from those
+    across.
+    """
     name = np.arange(sum(meet.shape))
     pairs = np.argwhere(meet) + np.array([0, meet.shape[0]])
     while len(pairs):
@@ -114,12 +118,12 @@ def _groups(meet: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
         np.minimum.at(name, pairs[:, 1], low)
         if (name == before).all():
             break
-    return [np.flatnonzero(name == one) for one in np.unique(name)]
+    return [np.flatnonzero(name == one) for one in np.flatnonzero(np.bincount(name) >= least)]
 
 
 def _grid(across: NDArray[np.float64], down: NDArray[np.float64], near: float) -> Grid | None:
     """The grid that rules make which hang together."""
-    if len(across) < 2 or len(down) < 2:
+    if len(across) < LEAST_ACROSS or len(down) < LEAST_DOWN:
         return None
     y, row = _places(across[:, 0], near)
     x, column = _places(down[:, 0], near)

@@ -1,6 +1,7 @@
 """Session: a bundle's graph in ONNX Runtime, set up for a server, and the tensor it is fed."""
 
 import logging
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -79,20 +80,26 @@ def padded(picture: NDArray[np.uint8], width: int, height: int, spec: InputSpec)
     return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, border, value=(0, 0, 0)), np.uint8)
 
 
-def to_tensor(pictures: Sequence[NDArray[np.uint8]], spec: InputSpec) -> NDArray[np.float32]:
-    """Equal-sized prepared pictures, uint8 (H, W) or (H, W, 3) RGB, as float32 (N, C, H, W) in the model's order.
+def to_tensor(
+    pictures: Sequence[NDArray[np.uint8]], spec: InputSpec, width: int | None = None
+) -> NDArray[np.float32]:
+    """Prepared pictures of one size, uint8 (H, W) or (H, W, 3) RGB, as float32 (N, C, H, W) in the model's order.
 
-    `x = (pixel / 255 - mean) / std`, one mean and std a channel.
+    `x = (pixel / 255 - mean) / std`, one mean and std a channel. With `width`, pictures may be narrower than it, and
+    are padded at their right as the model expects.
     """
     std = np.array(spec.std, np.float32)[:, None, None]
     gain, offset = 1 / (255 * std), -np.array(spec.mean, np.float32)[:, None, None] / std
-    height, width = pictures[0].shape[:2]
-    batch = np.empty((len(pictures), spec.channels, height, width), np.float32)
-    for i, picture in enumerate(pictures):
+    batch = np.zeros((len(pictures), spec.channels, len(pictures[0]), width or pictures[0].shape[1]), np.float32)
+    for row, picture in zip(batch, pictures, strict=True):
         planes = picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
         if spec.order == "bgr":
             planes = planes[::-1]
-        np.multiply(planes, gain, out=batch[i])
+        end = picture.shape[1]
+        row[:, :, :end] = planes
+        if spec.padding == "edge":
+            row[:, :, end:] = row[:, :, end - 1 : end]
+    batch *= gain
     batch += offset
     return batch
 
@@ -138,8 +145,9 @@ class Session:
         except _ORT_ERRORS as error:
             raise self._corrupt(f"{_first_line(error)} (input {batch.shape})") from None
         # One pass tells: only where the squares' sum is no number, or too large for one, the values are looked at.
-        flat = output.ravel()
-        if output.dtype != np.float32 or not (output.size and (np.isfinite(flat @ flat) or np.isfinite(flat).all())):
+        if output.dtype != np.float32 or not (
+            output.size and (math.isfinite(np.vdot(output, output)) or np.isfinite(output).all())
+        ):
             raise self._corrupt(f"output of {output.dtype}, or not finite")
         return output
 

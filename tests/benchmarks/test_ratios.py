@@ -1,6 +1,6 @@
 """What our own code may cost, in parts of what the networks cost: ratios hold on a slow machine and on a busy one.
 
-The networks are a shipped pair in float, dearer than what serves; docs/performance.md has the figures of that.
+The networks are in float, dearer than what serves: docs/performance.md has the figures of that.
 """
 
 from pathlib import Path
@@ -33,8 +33,11 @@ Picture = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     """The shipped tiny pair in float, on one thread."""
-    folder = tmp_path_factory.mktemp("benchmarks")
-    pair = [export(MODELS / f"{task}-tiny", folder / task) for task in ("detection", "recognition")]
+    return _reader(tmp_path_factory.mktemp("tiny"), "tiny")
+
+
+def _reader(folder: Path, size: str) -> Reader:
+    pair = [export(MODELS / f"{task}-{size}", folder / task) for task in ("detection", "recognition")]
     return Reader(Release.write(folder / "release", *pair), threads=1)
 
 
@@ -47,13 +50,18 @@ def page(reader: Reader) -> Picture:
 
 
 def test_own_code_takes_less_than_15_percent_of_a_page(
-    benchmark: BenchmarkFixture, reader: Reader, page: Picture
+    benchmark: BenchmarkFixture, page: Picture, tmp_path: Path
 ) -> None:
-    """Resizing, contours, crops, CTC, layout and whatever else is no network, together."""
+    """Resizing, contours, crops, CTC, layout and whatever else is no network, together.
+
+    With the pair that `make release` serves. In float, its networks cost 1.5 times what they do quantized: less than
+    a tenth here is less than 14 % there.
+    """
+    reader = _reader(tmp_path, "small")
     assert len(benchmark.pedantic(reader.read_page, (page, AS_IT_COMES), warmup_rounds=1).lines) > 3
     share = median(own_share(stages_of(reader, page, AS_IT_COMES)) for _ in range(5))
     benchmark.extra_info["own_share"] = share
-    assert share < 0.15
+    assert share < 0.10
 
 
 def test_boxes_cost_little_beside_the_map_they_come_from(
