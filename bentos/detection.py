@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from bentos.champion import attested, model_threads, open_champion, serving
 from bentos.guard import Call, Packed, guarded
-from bentos.lifecycle import check_model, outlive_gateway
+from bentos.lifecycle import check_model, outlive_gateway, settle
 from bentos.packing import pack_boxes
 from ocr_ops.core.errors import UsageError
 from ocr_ops.runtime import telemetry
@@ -47,6 +47,7 @@ class Detection:
         telemetry.model_loaded(bundle, self.detector.session.provider)
         self.attested = attested(release, "detection", self.detector.session.provider)
         outlive_gateway()
+        settle()
 
     @bentoml.on_deployment
     @staticmethod

@@ -21,7 +21,7 @@ from bentos.hop import hop_to
 from bentos.jobs.desk import Desk
 from bentos.jobs.job import Ask, State
 from bentos.jobs.runner import Runner
-from bentos.lifecycle import DRAIN, check_group, drain
+from bentos.lifecycle import DRAIN, check_group, drain, settle
 from bentos.limits import Meter
 from bentos.recognition import Recognition
 from bentos.store import Store
@@ -90,6 +90,7 @@ class Gateway:
         self.runner.start()
         drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
         telemetry.release_loaded(release)
+        settle()
 
     def _close(self) -> None:
         self.admission.close()

@@ -6,7 +6,7 @@ from starlette.responses import Response
 
 from bentos.champion import attested, model_threads, open_champion, serving
 from bentos.guard import Call, Packed, guarded
-from bentos.lifecycle import check_model, outlive_gateway
+from bentos.lifecycle import check_model, outlive_gateway, settle
 from bentos.packing import pack_texts
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.batching import Batcher
@@ -36,6 +36,7 @@ class Recognition:
         telemetry.model_loaded(bundle, self.recognizer.session.provider)
         self.attested = attested(release, "recognition", self.recognizer.session.provider)
         outlive_gateway()
+        settle()
 
     @bentoml.on_deployment
     @staticmethod

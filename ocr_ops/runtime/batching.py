@@ -6,12 +6,12 @@ never depends on its neighbours.
 """
 
 import asyncio
+import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,7 @@ class _Crop:
 
 
 class Batcher:
-    """For the callers of one event loop."""
+    """For the callers of one event loop, which hears of whole pages only: its threads take one call after the other."""
 
     def __init__(self, recognizer: Recognizer, threads: int, max_crops: int, max_wait: float = 0.0) -> None:
         """`threads` calls of the network run at once, each of `max_crops` at most.
@@ -50,9 +50,10 @@ class Batcher:
         self.recognizer = recognizer
         self.max_crops = max_crops
         self.max_wait = max_wait
-        self.idle = threads
         self.pool = ThreadPoolExecutor(threads, "recognition")
-        self.lanes: defaultdict[int, deque[_Crop]] = defaultdict(deque)
+        self._lock = threading.Lock()
+        self._idle = threads
+        self._lanes: defaultdict[int, deque[_Crop]] = defaultdict(deque)
         """Crops that wait, by the width they are padded to; the oldest first."""
 
     async def recognize(self, crops: Sequence[Picture]) -> list[Decoded]:
@@ -60,53 +61,83 @@ class Batcher:
         loop = asyncio.get_running_loop()
         page = _Page([None] * len(crops), len(crops), loop.create_future())
         now = time.monotonic()
-        for index, crop in enumerate(crops):
-            self.lanes[self.recognizer.width_of(crop)].append(_Crop(page, index, crop, now))
+        with self._lock:
+            for index, crop in enumerate(crops):
+                self._lanes[self.recognizer.width_of(crop)].append(_Crop(page, index, crop, now))
         if crops:
             self._start(loop)
             await page.done
         return self.recognizer.spell([steps for steps in page.steps if steps is not None])
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """As many calls as there are idle threads for, those of the oldest crops first."""
-        now = time.monotonic()
-        while self.idle and (width := self._ready(now)):
-            lane = self.lanes[width]
-            crops = [lane.popleft() for _ in range(min(self._most(width), len(lane)))]
-            if crops := [crop for crop in crops if not crop.page.done.done()]:
-                self.idle -= 1
-                call = self.pool.submit(self.recognizer.steps_at, [crop.pixels for crop in crops], width)
-                call.add_done_callback(partial(self._ended, loop, crops))
-        oldest = min((lane[0].since for lane in self.lanes.values() if lane), default=None)
-        if self.idle and oldest is not None:
-            loop.call_at(loop.time() + oldest + self.max_wait - now, self._start, loop)
+        """Sets idle threads to work, as many as there are calls for, and looks again when the next is due."""
+        with self._lock:
+            now = time.monotonic()
+            ready = sum(-(-len(self._lanes[width]) // self._most(width)) for width in self._ready(now))
+            some = min(self._idle, ready)
+            self._idle -= some
+            due = self._due() if self._idle else None
+        for _ in range(some):
+            self.pool.submit(self._work, loop)
+        if due is not None and due > now:
+            loop.call_at(loop.time() + due - now, self._start, loop)
 
-    def _ready(self, now: float) -> int:
-        """Of the widths whose crops fill a call or have waited for long enough, the one that waited longest; else 0."""
-        ready = (
+    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+        """One call after the other, until none is ready."""
+        while call := self._next(loop):
+            width, crops = call
+            error, steps = None, list[Steps]()
+            try:
+                steps = self.recognizer.steps_at([crop.pixels for crop in crops], width)
+            except Exception as found:  # noqa: BLE001  its callers are told
+                error = found
+            with self._lock:
+                for crop, made in zip(crops, steps, strict=error is None):
+                    crop.page.steps[crop.index] = made
+                    crop.page.missing -= 1
+                pages = {id(crop.page): crop.page for crop in crops}.values()
+                over = [page for page in pages if error or not page.missing]
+            if over:
+                loop.call_soon_threadsafe(_end, over, error)
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> tuple[int, list[_Crop]] | None:
+        """The call whose crops have waited longest of those that are ready. Without one, its thread is idle."""
+        with self._lock:
+            while ready := self._ready(time.monotonic()):
+                width = min(ready, key=lambda width: self._lanes[width][0].since)
+                lane = self._lanes[width]
+                crops = [lane.popleft() for _ in range(min(self._most(width), len(lane)))]
+                if crops := [crop for crop in crops if not crop.page.done.done()]:
+                    return width, crops
+            self._idle += 1
+            due = self._due()
+        if due is not None:
+            loop.call_soon_threadsafe(self._start, loop)
+        return None
+
+    def _ready(self, now: float) -> list[int]:
+        """Widths whose crops fill a call or have waited for long enough."""
+        return [
             width
-            for width, lane in self.lanes.items()
+            for width, lane in self._lanes.items()
             if lane and (len(lane) >= self._most(width) or lane[0].since + self.max_wait <= now)
-        )
-        return min(ready, key=lambda width: self.lanes[width][0].since, default=0)
+        ]
+
+    def _due(self) -> float | None:
+        """When the crops that have waited longest have waited for long enough."""
+        oldest = min((lane[0].since for lane in self._lanes.values() if lane), default=None)
+        return None if oldest is None else oldest + self.max_wait
 
     def _most(self, width: int) -> int:
         return min(self.max_crops, call_size(width))
 
-    def _ended(self, loop: asyncio.AbstractEventLoop, crops: list[_Crop], call: Future[list[Steps]]) -> None:
-        loop.call_soon_threadsafe(self._end, loop, crops, call)
 
-    def _end(self, loop: asyncio.AbstractEventLoop, crops: list[_Crop], call: Future[list[Steps]]) -> None:
-        self.idle += 1
-        error = call.exception()
-        for crop, steps in zip(crops, [] if error else call.result(), strict=error is None):
-            crop.page.steps[crop.index] = steps
-            crop.page.missing -= 1
-        for page in {id(crop.page): crop.page for crop in crops}.values():
-            if page.done.done():
-                continue
-            if error:
-                page.done.set_exception(error)
-            elif not page.missing:
-                page.done.set_result(None)
-        self._start(loop)
+def _end(pages: Sequence[_Page], error: Exception | None) -> None:
+    """Tells their callers, on their event loop, that pages are read or that it failed."""
+    for page in pages:
+        if page.done.done():
+            continue
+        if error:
+            page.done.set_exception(error)
+        else:
+            page.done.set_result(None)

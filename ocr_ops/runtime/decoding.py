@@ -234,7 +234,7 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
         most = min(int(spent) + 1 + task.caps.page_cpu_seconds, task.caps.document_cpu_seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (most, task.caps.document_cpu_seconds + 1))
         try:
-            pages = pages or sheets(data, "document", task.options, task.limits)
+            pages = pages or sheets(data, "document", task.options, task.limits, grey=task.grey)
             sheet = next(pages, None)
         except UnreadableDocument as error:
             _refuse(end, error)
@@ -244,9 +244,8 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
             return
         shape, beside = None, list[bytes | memoryview]()
         if sheet.image is not None:
-            pixels = cv2.cvtColor(sheet.image, cv2.COLOR_RGB2GRAY) if task.grey else sheet.image
-            shape = pixels.shape[:2]
-            beside.append(np.ascontiguousarray(pixels).data.cast("B"))
+            shape = sheet.image.shape[:2]
+            beside.append(np.ascontiguousarray(sheet.image).data.cast("B"))
         if sheet.text is not None:
             beside.append(sheet.text.model_dump_json().encode())
         _send(end, Answer(number=sheet.number, count=sheet.count, shape=shape, beside=len(beside)), beside)

@@ -1,8 +1,9 @@
-"""Images: JPEG, PNG, TIFF (all its pages), WebP, BMP and GIF to upright RGB on white."""
+"""Images: JPEG, PNG, TIFF (all its pages), WebP, BMP and GIF to upright RGB, or grey, on white."""
 
 import io
 from collections.abc import Iterator
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,10 @@ def image_format(data: bytes) -> str | None:
     return next((form for magic, form in _MAGIC.items() if data.startswith(magic)), None)
 
 
-def image_sheets(data: bytes, form: str, name: str, options: ReadOptions, limits: Limits) -> Iterator[Sheet]:
-    """The pages of an image of the format `form`. Of a film, the first picture."""
+def image_sheets(
+    data: bytes, form: str, name: str, options: ReadOptions, limits: Limits, *, grey: bool = False
+) -> Iterator[Sheet]:
+    """The pages of an image of the format `form`, (H, W, 3) RGB or `grey` (H, W). Of a film, the first picture."""
     with guard(name, lambda: Image.open(io.BytesIO(data), formats=[form])) as image:
         count, spans = 1, page_spans(options.pages) if options.pages is not None else ((1, limits.max_pages + 1),)
         last = max(last for _, last in spans)  # what nobody wants is not looked for
@@ -55,7 +58,7 @@ def image_sheets(data: bytes, form: str, name: str, options: ReadOptions, limits
             if width * height > limits.max_pixels:
                 found = f"page {number} of {width} x {height} pixels"
                 raise too_large(name, found, f"at most {limits.max_pixels:,} pixels")
-            yield Sheet(number, len(numbers), guard(name, partial(_rgb, image)))
+            yield Sheet(number, len(numbers), guard(name, partial(_pixels, image, "L" if grey else "RGB")))
 
 
 def _has_frame(image: Image.Image, index: int) -> bool:
@@ -76,8 +79,9 @@ def square(image: Image.Image) -> tuple[int, int]:
     return width, height
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """The current frame as uint8 (H, W, 3): upright, on white, at 8 bits a channel."""
+def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
+    """The current frame as uint8 (H, W, 3) or, for `L`, (H, W): upright, on white, at 8 bits a channel."""
+    image.draft(mode, None)  # of a JPEG only its luminance is decoded, where that is all that is wanted
     image.load()
     frame: Image.Image = image
     if frame.mode.startswith("I;16") or frame.mode in ("I", "F"):
@@ -94,7 +98,7 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     way = turn(image)
     if way is not None:
         frame = frame.transpose(way)
-    return np.array(frame.convert("RGB"))
+    return np.array(frame if frame.mode == mode else frame.convert(mode))
 
 
 def _lightness(frame: Image.Image) -> float:

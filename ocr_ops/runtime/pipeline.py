@@ -172,7 +172,8 @@ class Reader:
 
     def read(self, data: bytes, name: str, options: ReadOptions = AS_A_RULE, limits: Limits = LIMITS) -> Reading:
         """Reads a document from its bytes; `UnreadableDocument` as `documents.sheets`."""
-        pages = tuple(self.read_sheet(sheet, options) for sheet in sheets(data, name, options, limits))
+        grey = all(model.bundle.manifest.input.channels == 1 for model in (self.detector, self.recognizer))
+        pages = tuple(self.read_sheet(sheet, options) for sheet in sheets(data, name, options, limits, grey=grey))
         return Reading(pages=pages, language=options.language)
 
 

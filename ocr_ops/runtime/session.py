@@ -80,9 +80,7 @@ def padded(picture: NDArray[np.uint8], width: int, height: int, spec: InputSpec)
     return np.asarray(cv2.copyMakeBorder(picture, 0, below, 0, right, border, value=(0, 0, 0)), np.uint8)
 
 
-def to_tensor(
-    pictures: Sequence[NDArray[np.uint8]], spec: InputSpec, width: int | None = None
-) -> NDArray[np.float32]:
+def to_tensor(pictures: Sequence[NDArray[np.uint8]], spec: InputSpec, width: int | None = None) -> NDArray[np.float32]:
     """Prepared pictures of one size, uint8 (H, W) or (H, W, 3) RGB, as float32 (N, C, H, W) in the model's order.
 
     `x = (pixel / 255 - mean) / std`, one mean and std a channel. With `width`, pictures may be narrower than it, and

@@ -4,6 +4,7 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pypdfium2
 import pytest
@@ -126,6 +127,30 @@ def test_transparent_paper_is_white(mode: str) -> None:
     image = Image.new("RGBA", (6, 6), (0, 0, 0, 0)).convert(mode) if mode != "P" else Image.new("P", (6, 6), 0)
     options = {"transparency": 0} if mode == "P" else {}
     assert only(save(image, "PNG", **options)).min() == 255
+
+
+@pytest.mark.parametrize(
+    ("form", "modes"),
+    [
+        ("JPEG", "L RGB CMYK"),
+        ("PNG", "1 L LA P RGB RGBA I;16"),
+        ("TIFF", "1 L LA P RGB RGBA CMYK I;16"),
+        ("WEBP", "L RGB RGBA"),
+        ("BMP", "1 L P RGB"),
+        ("GIF", "1 L P RGB"),
+        ("PDF", "1 L P RGB CMYK"),
+    ],
+)
+def test_pages_come_in_grey_where_no_colours_are_wanted(form: str, modes: str) -> None:
+    """As their colours would be made grey, but for a level: each way of doing so rounds."""
+    for mode in modes.split():
+        image = picture().convert("L").convert(mode) if mode == "I;16" else picture().convert(mode)
+        data = save(image, form)
+        (sheet,) = sheets(data, "document", grey=True)
+        assert sheet.image is not None
+        apart = np.abs(cv2.cvtColor(only(data), cv2.COLOR_RGB2GRAY).astype(int) - sheet.image)
+        # A JPEG may hold colours brighter than any, which are cut off only where they are decoded.
+        assert apart.mean() < 1 if form == "JPEG" else apart.max() <= 1
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
