@@ -79,10 +79,10 @@ def closed(connection: socket.socket) -> bool:
         return True
 
 
-def send_on(connection: socket.socket) -> None:
-    """Parts of a body, until the connection ends."""
+def send_on(connection: socket.socket, part: bytes = b"10000\r\n" + bytes(65536) + b"\r\n") -> None:
+    """Parts of a body, or of something else, until the connection ends."""
     for _ in count():
-        connection.sendall(b"10000\r\n" + bytes(65536) + b"\r\n")
+        connection.sendall(part)
 
 
 def test_an_idle_connection_outlives_a_head_that_never_ends() -> None:
@@ -97,6 +97,26 @@ def test_an_idle_connection_outlives_a_head_that_never_ends() -> None:
             assert closed(silent)
         ask(idle)
         heard(idle, b"well")
+
+
+@pytest.mark.parametrize("part", [b"a" * 1000, b"X-More: 1\r\n" * 100], ids=["one field", "many"])
+def test_a_head_without_an_end_is_turned_away(part: bytes) -> None:
+    """Long before it fills the memory."""
+    with serving(app) as address, connected(address) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX-Long: ")
+        with pytest.raises(ConnectionError):
+            send_on(connection, part)
+
+
+def test_who_offers_another_protocol_is_served_in_this_one() -> None:
+    """As Java's client does with every request, on one connection."""
+    head = b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    with serving(app) as address, connected(address) as connection:
+        for _ in range(2):
+            connection.sendall(b"POST /read HTTP/1.1\r\n" + head + b"Content-Length: 3\r\n\r\nabc")
+            heard(connection, b"\r\n\r\n3")
+            connection.sendall(b"GET / HTTP/1.1\r\n" + head + b"\r\n")
+            heard(connection, b"well")
 
 
 @pytest.mark.parametrize(("idle", "kept"), [(1, 0), (0, 1)])
