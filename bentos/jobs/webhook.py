@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import ipaddress
 import logging
+import re
 import socket
 import time
 from typing import Any
@@ -27,8 +28,12 @@ _SECONDS = 10.0
 MAX_URL = 2000
 """Characters."""
 _PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-URL_PATTERN = f"^https://[A-Za-z0-9.-]+(:({_PORT}))?([/?#]|$)"
+_HOST = "[A-Za-z0-9.-]+"
+URL_PATTERN = f"^https://{_HOST}(:({_PORT}))?([/?#]|$)"
 """What a URL may look like, as JSON Schema has it. Addresses among them must be public, which no pattern tells."""
+
+_URL = re.compile(rf"https?://({_HOST}|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?([/?#]|\Z)")
+"""The same, and what else is taken: http where `Webhooks.anywhere` is, and IPv6 addresses."""
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -52,6 +57,8 @@ class Webhooks:
             raise _refused("a URL with a name or a password")
         if not self.anywhere and _is_address(url.host) and not _public(url.host):
             raise _refused("an address that is not public")
+        if not _URL.match(text):  # what takes more than it says would be another place to somebody else
+            raise _refused("a URL with a host or a port of other characters")
         return text
 
     async def send(self, url: str, secret: str, identity: str, told: dict[str, Any]) -> bool:
