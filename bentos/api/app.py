@@ -12,6 +12,7 @@ from bentos.api import about, admin, jobs, ocr, preview, web
 from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
 from bentos.api.form import FIELD, OUTPUT, OUTPUTS
 from bentos.api.idempotency import HEADER as IDEMPOTENCY_KEY
+from bentos.api.idempotency import PATTERN as IDEMPOTENCY_PATTERN
 from bentos.api.journal import Journal, Requests
 from bentos.api.ocr import BATCH_FILES, Batch, BatchDoneEvent, DocumentEvent, DoneEvent, PageEvent
 from bentos.api.openapi import document, limited
@@ -92,7 +93,7 @@ _KEY: Schema = {
     "in": "header",
     "description": "Names what you ask for: sent again within a day, the same request is answered as the first time, "
     "and done once. Another under the same key is refused. Streams are not kept.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-\\[\\]-~]+$"},
+    "schema": {"type": "string", "pattern": IDEMPOTENCY_PATTERN},
 }
 _JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
 _REFUSALS = (406, 408, 413, 415, 422, 504)

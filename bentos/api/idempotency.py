@@ -29,7 +29,9 @@ KEPT_SECONDS = 24 * 3600
 KEPT_BYTES = 32 * 2**20
 """In a process, or of one answer in Redis a quarter of it."""
 
-_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21-\x7e]{1,255})', re.ASCII)
+PATTERN = r'^("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'
+"""A key, as JSON Schema has it: in quotes, as a structured header, or bare."""
+_KEY = re.compile(r'"([ !#-\[\]-~]{1,255})"|([!#-\[\]-~]{1,255})', re.ASCII)
 _CLAIMED = """
 local found = redis.call('GET', KEYS[1])
 if not found then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end

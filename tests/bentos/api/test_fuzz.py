@@ -23,6 +23,11 @@ hooks = "{HOOKS}"
 
 [checks.not_a_server_error]
 expected-statuses = ["2xx", "3xx", "4xx", "504"]
+
+# What came of a job is what reading its document came to.
+[[operations]]
+include-name = "GET /v1/jobs/{{id}}/result"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "3xx", "4xx", "504"]
 """
 
 
