@@ -25,7 +25,8 @@ from ocr_ops.core.spec import TASKS
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.ctc import Decoded
-from ocr_ops.runtime.decoders import Decoders
+from ocr_ops.runtime.decoders import CAPS, Decoders
+from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet
 from ocr_ops.runtime.pipeline import read_sheet
 
@@ -87,6 +88,7 @@ class Engine:
         limits: Limits = LIMITS,
         *,
         orient: bool = True,
+        caps: Caps = CAPS,
     ) -> None:
         tuned = settings.tuned(release)
         self.release = release
@@ -97,7 +99,7 @@ class Engine:
         threads = thread_count()
         self.models = models
         self.workers = ThreadPoolExecutor(threads, "page")
-        self.decoders = Decoders(at_once=threads)
+        self.decoders = Decoders(caps, at_once=threads)
         self.decoders.start()
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
         self.open_pages = asyncio.Semaphore(2 * threads + 2)

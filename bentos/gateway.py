@@ -28,6 +28,7 @@ from bentos.store import Store
 from ocr_ops.core.audit import Event, Outcome
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime import telemetry
+from ocr_ops.runtime.decoding import Caps
 
 SETTINGS = serving()
 MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
@@ -39,6 +40,8 @@ JOBS_AT_ONCE = setting("OCR_OPS_JOBS_AT_ONCE", 1, least=0)
 PROMISED_SECONDS = setting("OCR_OPS_PROMISED_SECONDS", 5)
 """Within which a page should be read: documents that would wait for longer are turned away too. As the SLO says."""
 DRAIN_SECONDS = setting(DRAIN, 0, least=0)
+DECODER_DOCUMENTS = setting("OCR_OPS_DECODER_DOCUMENTS", Caps().documents)
+"""Scans that are opened one after the other in a process; 1: each in one of its own."""
 ORIENT = switch("OCR_OPS_ORIENTATION")
 """Whether pages that lie on their sides or upside-down are read as well as upright ones, for more of the CPU."""
 
@@ -69,7 +72,8 @@ class Gateway:
     def __init__(self) -> None:
         release = open_champion()
         models = {"detection": hop_to(self.detection), "recognition": hop_to(self.recognition)}
-        self.engine = Engine(release, SETTINGS, models, orient=ORIENT)
+        caps = Caps(documents=DECODER_DOCUMENTS)
+        self.engine = Engine(release, SETTINGS, models, orient=ORIENT, caps=caps)
         self.store = Store.from_environment()
         self.answers = Answers(self.engine, cache_from_environment(self.store))
         self.admission = Admission(MAX_IN_FLIGHT, PROMISED_SECONDS, self.engine.expected)

@@ -1,8 +1,8 @@
-"""Decoding: the process that opens one document and nothing else, and the warden that starts it and sees it end.
+"""Decoding: the process that opens documents and does nothing else, and the warden that starts it and sees it end.
 
-The warden is a small process without threads, with every decoder loaded. For each document it forks: the child has
-the document, one socket, its limits, no network and no secrets, and is gone when the document is. Closing the socket
-kills the child. `ocr_ops.runtime.decoders` is the other end of both sockets.
+The warden is a small process without threads, with every decoder loaded. It forks for a document: the child has the
+document, one socket, its limits, no network and no secrets. It may be handed further documents, one after the other;
+closing the socket kills it. `ocr_ops.runtime.decoders` is the other end of both sockets.
 """
 
 import array
@@ -14,6 +14,7 @@ import resource
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NoReturn
@@ -49,6 +50,8 @@ class Caps(Value):
     document_seconds: float = 240.0
     """By the clock, of all its pages made into one file."""
     memory_bytes: int = 2 * 2**30
+    documents: int = 100
+    """Of those that may follow each other in one process: a fresh one costs as much CPU as a small scan."""
 
 
 class Task(Value):
@@ -70,6 +73,11 @@ class Task(Value):
     @property
     def limits(self) -> Limits:
         return Limits(self.max_bytes, self.max_pixels, self.max_pages, self.pdf_dpi)
+
+    @property
+    def room(self) -> tuple[int, Caps]:
+        """What the limits of its process are made from."""
+        return self.max_pixels, self.caps
 
 
 class Refusal(Value):
@@ -97,7 +105,7 @@ class Answer(Value):
 
 
 def main() -> None:
-    """The warden. Its control socket is file 0; each message on it is a `Task` with its files: document, socket, and
+    """The warden. Its control socket is file 0; each message on it is a `Task` with its files: socket, document, and
     the reading, if there is one.
     """
     control = socket.socket(fileno=0)
@@ -145,7 +153,7 @@ class _Warden:
         message, files, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, 3, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return False
-        number = files.pop(1)
+        number = files.pop(0)
         end = socket.socket(fileno=number)
         child = os.fork()
         if not child:
@@ -181,16 +189,18 @@ def _confine(libc: ctypes.CDLL) -> None:
 
 
 def _child(message: bytes, files: list[int], end: socket.socket, libc: ctypes.CDLL) -> NoReturn:
-    """Opens one document, page by page as it is asked for them."""
+    """Opens one document, page by page as it is asked for them; then the next one, if it is handed another."""
     code = 1
     try:
         task = Task.model_validate_json(message)
         _bind(task, {*files, end.fileno()}, libc)
-        data, *reading = map(_whole, files)
-        if task.make == "pdf":
-            _serve_pdf(task, data, Reading.model_validate_json(reading[0]), end)
-        else:
-            _serve(task, data, end)
+        while message:
+            data, *reading = map(_whole, files)
+            if task.make == "pdf":
+                _serve_pdf(task, data, Reading.model_validate_json(reading[0]), end)
+                break
+            message, files = _serve(task, data, end)
+            task = Task.model_validate_json(message) if message else task
         code = 0
     finally:
         os._exit(code)
@@ -226,22 +236,27 @@ def _bind(task: Task, keep: set[int], libc: ctypes.CDLL) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def _serve(task: Task, data: bytes, end: socket.socket) -> None:
+def _serve(task: Task, data: bytes, end: socket.socket) -> tuple[bytes, list[int]]:
+    """What comes after the last `NEXT`: another task and its files, or nothing."""
     pages: Iterator[Sheet] | None = None
-    while end.recv(MAX_MESSAGE) == NEXT:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        spent = used.ru_utime + used.ru_stime
-        most = min(int(spent) + 1 + task.caps.page_cpu_seconds, task.caps.document_cpu_seconds)
-        resource.setrlimit(resource.RLIMIT_CPU, (most, task.caps.document_cpu_seconds + 1))
+    given = 0
+    begun, caps = time.process_time(), task.caps
+    while True:
+        message, files, _, _ = socket.recv_fds(end, MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        if message != NEXT:
+            return message, files
+        # In whole seconds, of the process: never less than the caps.
+        most = 1 + min(int(time.process_time()) + caps.page_cpu_seconds, int(begun) + caps.document_cpu_seconds)
+        resource.setrlimit(resource.RLIMIT_CPU, (most, caps.documents * (caps.document_cpu_seconds + 1)))
         try:
             pages = pages or sheets(data, "document", task.options, task.limits, grey=task.grey)
             sheet = next(pages, None)
         except UnreadableDocument as error:
             _refuse(end, error)
-            return
+            return b"", []
         if sheet is None:
             _send(end, Answer())
-            return
+            continue
         shape, beside = None, list[bytes | memoryview]()
         if sheet.image is not None:
             shape = sheet.image.shape[:2]
@@ -249,6 +264,10 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> None:
         if sheet.text is not None:
             beside.append(sheet.text.model_dump_json().encode())
         _send(end, Answer(number=sheet.number, count=sheet.count, shape=shape, beside=len(beside)), beside)
+        given += 1
+        if given == sheet.count:
+            pages, sheet = iter(()), None  # nothing is held while another document is waited for
+            beside.clear()
 
 
 def _serve_pdf(task: Task, data: bytes, reading: Reading, end: socket.socket) -> None:

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pypdfium2
 import pytest
 from PIL import Image
@@ -187,6 +188,67 @@ def test_many_documents_at_once_leave_nothing_behind(shared: Decoders) -> None:
     assert warden is not None
     assert soon(lambda: not [name for name in files(warden.process.pid) if "memfd" in name])
     assert len(files(warden.process.pid)) < 12
+
+
+def scan(shade: int = 0) -> bytes:
+    data = io.BytesIO()
+    Image.new("L", (40, 40), shade).save(data, "PNG")
+    return data.getvalue()
+
+
+def opened_by(decoders: Decoders, data: bytes, limits: Limits = LIMITS) -> list[int]:
+    """The processes there are once a document was opened, which must have one page at least."""
+    assert asyncio.run(collected(decoders, data, limits))
+    return children(decoders)
+
+
+def test_scans_follow_each_other_in_a_process(decoders: Decoders) -> None:
+    """Up to a number; each is given its own pixels."""
+    decoders.caps = Caps(documents=3)
+    first = opened_by(decoders, scan(0))
+    for shade in (100, 200):
+        [sheet] = asyncio.run(collected(decoders, scan(shade)))
+        assert sheet.image is not None
+        assert np.all(sheet.image == shade)
+    assert soon(lambda: not children(decoders))
+    assert opened_by(decoders, scan()) != first
+
+
+def test_what_has_many_parts_has_a_process_to_itself(decoders: Decoders) -> None:
+    [idle] = opened_by(decoders, scan())
+    asyncio.run(collected(decoders, tiff()))
+    assert soon(lambda: children(decoders) == [idle])
+
+
+def test_a_process_of_other_limits_is_not_used(decoders: Decoders) -> None:
+    [idle] = opened_by(decoders, scan())
+    assert idle in opened_by(decoders, scan(), Limits(max_pages=2))
+    assert len(opened_by(decoders, scan(), Limits(max_pixels=2000))) == 2
+
+
+def test_a_scan_that_cannot_be_read_ends_its_process(decoders: Decoders) -> None:
+    [idle] = opened_by(decoders, scan())
+    assert error(decoders, scan()[:20]).http_status == 422
+    assert soon(lambda: not children(decoders))
+    assert opened_by(decoders, scan()) != [idle]
+
+
+@pytest.mark.parametrize("victim", ["child", "warden"])
+def test_a_scan_outlives_the_process_it_would_have_had(decoders: Decoders, victim: str) -> None:
+    [idle] = opened_by(decoders, scan())
+    assert decoders._warden is not None
+    os.kill(idle if victim == "child" else decoders._warden.process.pid, signal.SIGKILL)
+    assert len(asyncio.run(collected(decoders, scan()))) == 1
+
+
+def test_no_scan_pays_for_those_before_it(decoders: Decoders) -> None:
+    """The CPU that a document may take is its own."""
+    decoders.caps = Caps(page_cpu_seconds=1, document_cpu_seconds=1)
+    data = io.BytesIO()
+    Image.effect_noise((3000, 3000), 90).save(data, "PNG")
+    [idle] = opened_by(decoders, data.getvalue())
+    while psutil.Process(idle).cpu_times().user < 2.2:
+        assert opened_by(decoders, data.getvalue()) == [idle]
 
 
 def test_leaving_ends_the_process(shared: Decoders) -> None:
