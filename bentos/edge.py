@@ -8,12 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos.api.app import around
 from bentos.champion import switch
 from bentos.connections import watch_connections
-from bentos.timers import hold_no_timers
+from bentos.layers import step_over_layers
 
 
 def edged(service: Any) -> Any:
     """Decorator of the entry service: puts `Edge` around it."""
-    hold_no_timers()
+    step_over_layers()
     watch_connections()
     service.add_asgi_middleware(Edge)
     return service

@@ -37,6 +37,8 @@ Picture = NDArray[np.uint8]
 
 AHEAD = 3
 """Pages of one document that are worked on at once: one is decoded, one searched for text, one read."""
+LARGE = 12_000_000
+"""Values of a page's pixels beyond which it is worked on beside the others: an A4 page at 300 dpi has 8.7 million."""
 PROBE_SECONDS = 5.0
 DEAD_SECONDS = 120.0
 """How long a model may go without an answer before /livez says to start anew: it hangs, for a dead one is replaced."""
@@ -60,7 +62,7 @@ class _Hops:
         return await self.models[task].call(route, pack(pictures), self.deadline)
 
     async def aside(self, work: Callable[..., T], *args: Any) -> T:
-        """Runs `work` off the event loop, on one of as many threads as there are cores."""
+        """Runs `work` off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self.workers, work, *args)
 
 
@@ -98,7 +100,9 @@ class Engine:
         self.inputs = (tuned.detection.manifest.input, tuned.recognition.manifest.input)
         threads = thread_count()
         self.models = models
-        self.workers = ThreadPoolExecutor(threads, "page")
+        # One for ordinary pages: two would spend a fifth of their time on handing the interpreter to each other. What
+        # takes long in OpenCV, without the interpreter, is done beside it.
+        self.ordinary, self.large = ThreadPoolExecutor(1, "page"), ThreadPoolExecutor(threads, "large page")
         self.decoders = Decoders(caps, at_once=threads)
         self.decoders.start()
         # A page may hold 180 MB of pixels: only so many are open at a time, still enough to fill batches.
@@ -182,7 +186,8 @@ class Engine:
             options = document.options
             if not self.orient:
                 options = options.model_copy(update={"orientation": False})
-            hops = _Hops(self.models, self.workers, document.deadline)
+            large = sheet.image is not None and sheet.image.size > LARGE
+            hops = _Hops(self.models, self.large if large else self.ordinary, document.deadline)
             return await read_sheet(sheet, hops, *self.inputs, options)
 
     async def readiness(self) -> tuple[int, dict[str, Any]]:

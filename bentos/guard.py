@@ -19,8 +19,8 @@ from bentos import lending
 from bentos.connections import HeardOut, watch_connections
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import KEY, LOADED, shown
+from bentos.layers import step_over_layers
 from bentos.packing import MEDIA_TYPE, unpack
-from bentos.timers import hold_no_timers
 from ocr_ops.core.errors import OutsideSystem, UsageError
 from ocr_ops.runtime import telemetry
 
@@ -80,7 +80,7 @@ class Call:
 
 def guarded(service: Any) -> Any:
     """Decorator of a model's service: only who shows the key is answered, and pickle never."""
-    hold_no_timers()
+    step_over_layers()
     watch_connections()
     service.add_asgi_middleware(HeardOut)
     service.add_asgi_middleware(Guard)

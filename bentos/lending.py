@@ -1,7 +1,8 @@
 """Lending: on one machine a large body stays in its caller's memory, and the model's service looks at it there.
 
-Through a socket a page costs both ends 12 ms of CPU, this way 7. What goes over the hop is the name of a sealed file
-that only processes of the same user can open; it is gone with the call, or with the gateway.
+Through a socket a page of 1.8 MB costs both ends 12 ms of CPU, this way 7; the crops of a receipt, 0.4 MB, almost 1 ms
+less. What goes over the hop is the name of a sealed file that only processes of the same user can open; it is gone with
+the call, or with the gateway.
 """
 
 import os
@@ -16,7 +17,7 @@ from ocr_ops.runtime.memory import sealed, seen
 MEDIA_TYPE = "application/vnd.ocr-ops.lent"
 GROUP = "OCR_OPS_GROUP"
 """The folder that the processes of one `bentoml serve .` share."""
-LARGE = 512 * 1024
+LARGE = 128 * 1024
 """Bytes from which on lending is worth it."""
 REFUSED = 424
 """The status that says: send it instead."""

@@ -100,7 +100,7 @@ class Decoders:
         for _ in range(_TRIES):
             task = self._task("sheets", _after(options, last), limits, grey=grey)
             try:
-                warden = await way.aside(self._living)
+                warden = await self._ready(way)
                 with self._opened(warden, task, name, data) as decoder:
                     while count is None or given < count:
                         async with way.turn:
@@ -122,7 +122,7 @@ class Decoders:
         text = (await way.aside(reading.model_dump_json)).encode()
         for _ in range(_TRIES):
             try:
-                warden = await way.aside(self._living)
+                warden = await self._ready(way)
                 with closing(warden.open(task, name, data, text)) as decoder:
                     async with way.turn:
                         made: bytes = await decoder.file(way)
@@ -172,6 +172,14 @@ class Decoders:
             if decoder.again(task, name, data):
                 return decoder
             decoder.close()
+
+    async def _ready(self, way: Way) -> Warden:
+        """The warden, aside only where it has to be started."""
+        warden = self._warden
+        if warden is not None and warden.process.poll() is None:
+            return warden
+        started: Warden = await way.aside(self._living)
+        return started
 
     def _living(self) -> Warden:
         with self._lock:

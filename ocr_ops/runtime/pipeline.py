@@ -13,7 +13,7 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime import orientation, telemetry
 from ocr_ops.runtime.ctc import Decoded
-from ocr_ops.runtime.detection import Detector, prepare_page
+from ocr_ops.runtime.detection import Detector, PreparedPage, prepare_page
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
 from ocr_ops.runtime.layout import assemble, placed
 from ocr_ops.runtime.mixed import merged
@@ -51,9 +51,9 @@ async def read_page(
     With `options.orientation`, a page on its side or upside-down is read as well as an upright one, for two to three
     times the work; an upright one that reads well takes none. All polygons are in pixels of the page as given.
     """
-    view = await models.aside(_prepared, page, detection, recognition, options)
+    view, scaled = await models.aside(_begun, page, detection, recognition, options)
     held = _Held(view.pixels, models, detection, recognition)
-    pieces = await held.read_all()
+    pieces = await held.read(await held.find(scaled))
     if options.deskew and pieces.crooked:
         level = await models.aside(view.then, levelled)
         if level.back is not view.back:
@@ -82,6 +82,14 @@ async def read_sheet(
         msg = "a sheet has an image or text"
         raise ValueError(msg)
     return page.model_copy(update={"number": sheet.number, "of": sheet.count})
+
+
+def _begun(
+    page: Picture, detection: InputSpec, recognition: InputSpec, options: ReadOptions
+) -> tuple[View, PreparedPage]:
+    """The page after its steps, and as the detector is given it."""
+    view = _prepared(page, detection, recognition, options)
+    return view, prepare_page(view.pixels, detection)
 
 
 def _prepared(page: Picture, detection: InputSpec, recognition: InputSpec, options: ReadOptions) -> View:
@@ -114,10 +122,11 @@ class _Held:
         """Its text, found and read."""
         return await self.read(await self.find())
 
-    async def find(self) -> Polygons:
-        """Boxes of its text, float32 (N, 4, 2) in its pixels."""
-        prepared = await self.models.aside(prepare_page, self.page, self.detection)
-        return prepared.restore(await self.models.detect(prepared.pixels))
+    async def find(self, scaled: PreparedPage | None = None) -> Polygons:
+        """Boxes of its text, float32 (N, 4, 2) in its pixels; `scaled`: as the detector is given it, where it is."""
+        if scaled is None:
+            scaled = await self.models.aside(prepare_page, self.page, self.detection)
+        return scaled.restore(await self.models.detect(scaled.pixels))
 
     async def read(self, polygons: Polygons) -> Pieces:
         """What stands in these boxes."""
