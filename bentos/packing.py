@@ -2,14 +2,15 @@
 that is unpacked is ever run, and nothing is larger than it says.
 """
 
+import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
 from mmap import mmap
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from ocr_ops.core.errors import UsageError
 from ocr_ops.runtime.ctc import Decoded
@@ -18,7 +19,8 @@ MEDIA_TYPE = "application/vnd.ocr-ops.pictures"
 MOST_PICTURES = 65_536
 _COUNT, _SHAPE = struct.Struct("<4sI"), struct.Struct("<III")
 _MAGIC = b"OCR1"
-_TEXTS = TypeAdapter(list[Decoded])
+_CHARACTER = 3 * 8
+"""Bytes that tell of a character."""
 
 
 def pack(pictures: Sequence[NDArray[np.uint8]]) -> bytes:
@@ -66,17 +68,37 @@ def unpack_boxes(body: bytes) -> NDArray[np.float32]:
     return boxes.astype(np.float32)
 
 
-def pack_texts(texts: list[Decoded]) -> bytes:
-    """What was read of crops."""
-    return _TEXTS.dump_json(texts)
+def pack_texts(texts: Sequence[Decoded]) -> bytes:
+    """What was read of crops: a line of JSON with the texts, then for each of their characters its confidence, start
+    and end.
+    """
+    said = json.dumps([text.text for text in texts]).encode()
+    sure = [confidence for text in texts for confidence in text.confidences]
+    where = [edge for text in texts for span in text.spans for edge in span]
+    return b"\n".join((said, np.array([*sure, *where], "<f8").tobytes()))
 
 
 def unpack_texts(body: bytes) -> list[Decoded]:
     """Texts of `pack_texts`. `UsageError` for bytes that are none."""
+    said, _, numbers = body.partition(b"\n")
     try:
-        return _TEXTS.validate_json(body)
-    except ValidationError as error:
-        raise _wrong(f"{error.error_count()} errors in texts") from None
+        texts = json.loads(said)
+    except (ValueError, RecursionError):
+        raise _wrong(f"{len(body)} bytes of texts") from None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _wrong("no list of texts")
+    count = sum(map(len, texts))
+    if len(numbers) != count * _CHARACTER:
+        raise _wrong(f"{len(numbers)} bytes about {count} characters")
+    values = np.frombuffer(numbers, "<f8")
+    if not np.isfinite(values).all():
+        raise _wrong("a character of no certainty or place")
+    sure, where = values[:count].tolist(), values[count:].tolist()
+    spans = list(zip(where[::2], where[1::2], strict=True))
+    ends = accumulate(map(len, texts), initial=0)
+    return [
+        Decoded(text, tuple(sure[a:b]), tuple(spans[a:b])) for text, (a, b) in zip(texts, pairwise(ends), strict=True)
+    ]
 
 
 def _wrong(found: str) -> UsageError:

@@ -47,7 +47,7 @@ class Recognition:
     @bentoml.api(route="/recognize", input_spec=Packed, output_spec=Packed)
     async def recognize(self, call: Call) -> Response:
         """The text of each prepared crop, uint8 (32, W)."""
-        return await call.answered(self._texts(call), "application/json")
+        return await call.answered(self._texts(call), "application/octet-stream")
 
     async def _texts(self, call: Call) -> bytes:
         return pack_texts(await self.batcher.recognize(call.pictures()))

@@ -89,10 +89,10 @@ def users(url: str, requests: Sequence[Request], count: int) -> Iterator[Callabl
 
 
 def arrivals(url: str, requests: Sequence[Request], rate: float, seconds: float) -> Answered:
-    """So many documents a second on the mean, each whenever it comes, as from strangers: none waits for another's
-    answer. Times count from when a document should have been sent.
+    """So many documents a second, each whenever it comes, as from strangers: none waits for another's answer. Times
+    count from when a document should have been sent.
     """
-    clock, chosen, at = random.Random(0), cycle(requests), 0.0
+    clock, chosen = random.Random(0), cycle(requests)
     answered = Answered()
 
     def one(request: Request, due: float) -> tuple[int, float]:
@@ -101,7 +101,8 @@ def arrivals(url: str, requests: Sequence[Request], rate: float, seconds: float)
 
     with ThreadPoolExecutor(MOST_WAITING) as pool:
         begun, sent = time.perf_counter(), []
-        while (at := at + clock.expovariate(rate)) < seconds:
+        # A Poisson process of which the number is known: what is compared has as many to read as it was said to have.
+        for at in sorted(clock.uniform(0, seconds) for _ in range(round(rate * seconds))):
             time.sleep(max(0.0, begun + at - time.perf_counter()))
             sent.append(pool.submit(one, next(chosen), begun + at))
         for call in sent:

@@ -36,7 +36,7 @@ from tests.benchmarks.naive import RELEASE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "serving.md"
-ROUNDS, SECONDS = 3, 15.0
+ROUNDS, SECONDS = 6, 10.0
 MANY = 4
 """Users for each core, where throughput is measured."""
 NAMES = {
@@ -45,7 +45,7 @@ NAMES = {
     "alone": "this service, each line a call",
     "naive": "naive BentoML service, float32",
 }
-SHARES = (0.3, 0.5, 0.65, 0.8, 0.9)
+SHARES = (0.15, 0.25, 0.35, 0.45, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Of what a service makes at most: how fast documents come where its p99 is looked at."""
 CURVE_SECONDS = 30.0
 LIMITS = (1.0, 2.0, 5.0)

@@ -72,12 +72,49 @@ def test_other_bytes_are_no_boxes(body: bytes) -> None:
         unpack_boxes(body)
 
 
-def test_texts_come_out_to_the_last_bit() -> None:
-    texts = [Decoded("aé", (0.1 + 0.2, 1 / 3), ((0.0, 1e-17), (0.5, 1.0))), Decoded("", (), ())]
+NUMBERS = st.floats(0, 1)
+TEXTS = st.text(max_size=9).flatmap(
+    lambda text: st.builds(
+        Decoded,
+        st.just(text),
+        st.tuples(*[NUMBERS] * len(text)),
+        st.tuples(*[st.tuples(NUMBERS, NUMBERS)] * len(text)),
+    )
+)
+
+
+@given(st.lists(TEXTS, max_size=5))
+def test_texts_come_out_to_the_last_bit(texts: list[Decoded]) -> None:
     assert unpack_texts(pack_texts(texts)) == texts
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'[{"text": 1}]', b'[["a"]]', b"\x80\x04"])
+@given(st.data())
+def test_damaged_bytes_are_texts_or_an_error(data: st.DataObject) -> None:
+    whole = bytearray(pack_texts([Decoded("aé", (0.1, 1 / 3), ((0.0, 0.5), (0.5, 1.0))), Decoded("", (), ())]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    cut = bytes(whole[: data.draw(st.integers(0, len(whole)))])
+    try:
+        found = unpack_texts(cut)
+    except UsageError:
+        return
+    assert all(len(text.text) == len(text.confidences) == len(text.spans) for text in found)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'[{"text": 1}]',
+        b'[["a"]]',
+        b"\x80\x04",
+        b'["a"]\n',
+        b'["a"]\n' + bytes(25),
+        b"[" * 100_000,
+        b'["a"]\n' + np.array([np.nan, 0, 1]).tobytes(),
+    ],
+)
 def test_other_bytes_are_no_texts(body: bytes) -> None:
     with pytest.raises(UsageError, match="hop"):
         unpack_texts(body)
