@@ -34,6 +34,10 @@ class Gone(Exception):  # noqa: N818  no error: what it was doing is done again
     """A process was ended from outside."""
 
 
+class WardenGone(Gone):
+    """So was its warden, which would have told of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Way:
     """How to wait: on an event loop, or without one."""
@@ -114,6 +118,11 @@ class Warden:
         ours.setblocking(False)
         return Decoder(ours, task, name)
 
+    def ended(self) -> None:
+        """Waits for the end of a warden that was killed: its sockets are closed before it can be seen to be gone."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(_SEND_SECONDS)
+
     def end(self) -> None:
         self.control.close()
         self.process.kill()  # its children go with it
@@ -187,9 +196,9 @@ class Decoder:
             found = f"{what} that takes over {seconds:g} s to open"
             raise too_large(self.name, found, "a simpler one") from None
         except OSError:
-            raise Gone from None
+            raise WardenGone from None
         if not message:
-            raise Gone
+            raise WardenGone
         try:
             answer = Answer.model_validate_json(message)
             self._check(answer, files)

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 from ocr_ops.core.options import ReadOptions, page_spans
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime.cpu import thread_count
-from ocr_ops.runtime.decoder import Decoder, Gone, Warden, Way, readable, readable_here
+from ocr_ops.runtime.decoder import Decoder, Gone, Warden, WardenGone, Way, readable, readable_here
 from ocr_ops.runtime.decoding import Caps, Task
 from ocr_ops.runtime.images import image_format
 from ocr_ops.runtime.sheet import LIMITS, Limits, Sheet, broken, too_large
@@ -99,8 +99,8 @@ class Decoders:
         last, given, count = 0, 0, None
         for _ in range(_TRIES):
             task = self._task("sheets", _after(options, last), limits, grey=grey)
+            warden = await self._ready(way)
             try:
-                warden = await self._ready(way)
                 with self._opened(warden, task, name, data) as decoder:
                     while count is None or given < count:
                         async with way.turn:
@@ -111,8 +111,10 @@ class Decoders:
                         decoder.over = given == count
                         yield Sheet(sheet.number, count, sheet.image, sheet.text)
                     return
+            except WardenGone:
+                await way.aside(warden.ended)
             except Gone:
-                continue
+                pass
         raise broken(name, _ENDED)
 
     async def _pdf(
@@ -121,14 +123,16 @@ class Decoders:
         task = self._task("pdf", options, limits)
         text = (await way.aside(reading.model_dump_json)).encode()
         for _ in range(_TRIES):
+            warden = await self._ready(way)
             try:
-                warden = await self._ready(way)
                 with closing(warden.open(task, name, data, text)) as decoder:
                     async with way.turn:
                         made: bytes = await decoder.file(way)
                     return made
+            except WardenGone:
+                await way.aside(warden.ended)
             except Gone:
-                continue
+                pass
         raise broken(name, _ENDED)
 
     def _task(

@@ -45,9 +45,10 @@ NAMES = {
     "alone": "this service, each line a call",
     "naive": "naive BentoML service, float32",
 }
-SHARES = (0.15, 0.25, 0.35, 0.45, 0.6, 0.7, 0.8, 0.9, 0.95)
+SHARES = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95)
 """Of what a service makes at most: how fast documents come where its p99 is looked at."""
-CURVE_SECONDS = 30.0
+CURVE_SECONDS, CURVE_DOCUMENTS = 30.0, 60
+"""At least, of each of these rates: the slower documents come, the longer it takes until a p99 says anything."""
 LIMITS = (1.0, 2.0, 5.0)
 """Seconds of p99 at which services are compared; the last is what ours promises."""
 
@@ -120,7 +121,8 @@ def curve(server: Server, requests: Sequence[Request], most: float) -> list[tupl
     """Lines a second and their p99 in seconds, documents coming ever faster, up to near the `most` it can do."""
     points = []
     for share in SHARES:
-        found = arrivals(server.url, requests, share * most, CURVE_SECONDS)
+        rate = share * most
+        found = arrivals(server.url, requests, rate, max(CURVE_SECONDS, CURVE_DOCUMENTS / rate))
         points.append((found.lines / found.seconds, quantile(found.times, 0.99) or 0.0))
     return points
 
