@@ -12,8 +12,12 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from circus.controller import Controller
+from circus.exc import ConflictError
 
 from bentos.champion import asked_address, end, require_attested, require_champion, require_port
 from bentos.connections import allow_many
@@ -31,6 +35,8 @@ DRAIN = "OCR_OPS_DRAIN_SECONDS"
 """How long a gateway that was told to end goes on answering /readyz with 503, for a balancer to see it."""
 LONGEST_DRAIN = 600.0
 _POLL_SECONDS = 0.05
+_LOOK_SECONDS = 1.0
+"""How often it is looked for dead workers, to put others in their place; BentoML alone looks every ten."""
 if COUNTERS in os.environ:  # in a worker, before it counts anything: BentoML names a folder on disk
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = os.environ[COUNTERS]
 _ALONE_SECONDS = 10.0
@@ -64,9 +70,28 @@ def _check() -> None:
     # BentoML does not start a dead worker again where it believes to be in a container: the others would go on
     # without it, and nothing else restarts it.
     os.environ.pop("BENTOML_CONTAINERIZED", None)
+    _look_often()
     allow_many()
     if os.access(MEMORY, os.W_OK):
         os.environ[COUNTERS] = _folder(MEMORY)
+
+
+def _look_often() -> None:
+    """Of BentoML's process manager, which this process is about to start."""
+    start = Controller.start
+
+    def often(self: Any) -> None:
+        look = self.arbiter.manage_watchers
+
+        def unless_busy() -> Any:
+            with suppress(ConflictError):  # it is just starting or ending them; as an error, it would be logged
+                return look()
+
+        self.arbiter.manage_watchers = unless_busy
+        self.check_delay = min(self.check_delay, 1000 * _LOOK_SECONDS)
+        start(self)
+
+    Controller.start = often
 
 
 def settle() -> None:
