@@ -49,7 +49,7 @@ SHARES = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95)
 """Of what a service makes at most: how fast documents come where its p99 is looked at."""
 CURVE_SECONDS, CURVE_DOCUMENTS = 30.0, 60
 """At least, of each of these rates: the slower documents come, the longer it takes until a p99 says anything."""
-LIMITS = (1.0, 2.0, 5.0)
+LIMITS = (1.0, 1.5, 2.0, 5.0)
 """Seconds of p99 at which services are compared; the last is what ours promises."""
 
 
