@@ -100,7 +100,7 @@ class Engine:
         self.inputs = (tuned.detection.manifest.input, tuned.recognition.manifest.input)
         threads = thread_count()
         self.models = models
-        # One for ordinary pages: two would spend a fifth of their time on handing the interpreter to each other. What
+        # One for ordinary pages: two would spend a sixth of their time on handing the interpreter to each other. What
         # takes long in OpenCV, without the interpreter, is done beside it.
         self.ordinary, self.large = ThreadPoolExecutor(1, "page"), ThreadPoolExecutor(threads, "large page")
         self.decoders = Decoders(caps, at_once=threads)

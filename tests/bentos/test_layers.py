@@ -1,9 +1,11 @@
 import asyncio
 
+import pytest
+from bentoml._internal.container import BentoMLContainer
 from bentoml._internal.server.http.traffic import TimeoutMiddleware
 from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import Message, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from bentos.layers import step_over_layers
 
@@ -29,25 +31,27 @@ def test_a_request_that_was_answered_leaves_no_timer() -> None:
     assert asyncio.run(ask()) == 0
 
 
-def test_nothing_is_traced_where_traces_are_sent_nowhere() -> None:
-    step_over_layers()
-    traced: list[object] = []
+@pytest.mark.parametrize("exporter", [None, "zipkin"])
+def test_nothing_is_traced_where_traces_are_sent_nowhere(monkeypatch: pytest.MonkeyPatch, exporter: str | None) -> None:
+    """And all is, where they are sent somewhere."""
 
-    async def ask() -> None:
-        app = OpenTelemetryMiddleware(
-            PlainTextResponse("read"), server_request_hook=lambda *about: traced.append(about)
-        )
-        sent: list[Message] = []
+    async def traced(_: object, scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse("traced")(scope, receive, send)
 
-        async def receive() -> Message:
-            return {"type": "http.request"}
+    monkeypatch.setattr(OpenTelemetryMiddleware, "__call__", traced)
+    setting = BentoMLContainer.tracing.exporter_type
+    setting.set(exporter)
+    try:
+        step_over_layers()
+    finally:
+        setting.set(None)
+    sent: list[Message] = []
 
-        async def send(message: Message) -> None:
-            sent.append(message)
+    async def receive() -> Message:
+        return {"type": "http.request"}
 
-        scope: Scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": b""}
-        await app(scope, receive, send)
-        assert sent[-1]["body"] == b"read"
+    async def send(message: Message) -> None:
+        sent.append(message)
 
-    asyncio.run(ask())
-    assert not traced
+    asyncio.run(OpenTelemetryMiddleware(PlainTextResponse("read"))({"type": "http"}, receive, send))
+    assert sent[-1]["body"] == (b"traced" if exporter else b"read")
