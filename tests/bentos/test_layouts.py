@@ -1,8 +1,9 @@
 """The same code in two layouts: all in one process group, or three deployments that scale on their own."""
 
 import io
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -34,6 +35,7 @@ def apart(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             service = f"bentos.{task}:{task.title()}"
             servers[task] = held.enter_context(serve(service, env=env, log=folder / f"{task}.log"))
             env = {**env, f"OCR_OPS_{task.upper()}_URL": servers[task].url}
+        env = {**env, "OCR_OPS_DECODER_DOCUMENTS": "1"}
         servers["gateway"] = held.enter_context(serve(ROOT, env=env, log=folder / "gateway.log"))
         yield servers
 
@@ -68,6 +70,26 @@ def test_each_tells_what_it_runs_and_counts_for_itself(apart: dict[str, Server],
         assert f'{metrics.BATCH_ITEMS}_count{{task="{task}"}}' in httpx.get(f"{apart[task].url}/metrics").text
         assert httpx.post(f"{apart[task].url}/{task}", content=b"").status_code == 401
     assert readiness(apart["gateway"].url)["models"]["detection"]["digest"] == served[1].detection.digest
+
+
+def test_scans_share_a_decoding_process_unless_told_not_to(apart: dict[str, Server], server: Server) -> None:
+    """The wardens stay; of what they forked, only what the next scan may use."""
+    for one, kept in ((server, True), (apart["gateway"], False)):
+        _read(one)
+        deadline = time.monotonic() + 30
+        while bool(_decoders(one)) != kept and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert bool(_decoders(one)) == kept
+
+
+def _decoders(server: Server) -> int:
+    """How many processes below a gateway have been forked to open documents."""
+    count = 0
+    for one in psutil.Process(server.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if "ocr_ops.runtime.decoding" in one.cmdline():  # a warden, or what it forked, which forks nothing
+                count += len(one.children())
+    return count
 
 
 def test_a_gateway_without_a_model_says_so_and_waits_no_longer_than_its_caller(apart: dict[str, Server]) -> None:
