@@ -28,12 +28,12 @@ _SECONDS = 10.0
 MAX_URL = 2000
 """Characters."""
 _PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-_HOST = "[A-Za-z0-9.-]+"
+_HOST = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
 URL_PATTERN = f"^https://{_HOST}(:({_PORT}))?([/?#]|$)"
 """What a URL may look like, as JSON Schema has it. Addresses among them must be public, which no pattern tells."""
 
-_URL = re.compile(rf"https?://({_HOST}|\[[0-9A-Fa-f:.]+\])(:({_PORT}))?([/?#]|\Z)")
-"""The same, and what else is taken: http where `Webhooks.anywhere` is, and IPv6 addresses."""
+_URL = re.compile(rf"https?://{_HOST}(:({_PORT}))?([/?#]|\Z)")
+"""The same, and what else is taken: http where `Webhooks.anywhere` is."""
 
 log = logging.getLogger("bentoml.ocr_ops")
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from bentos.jobs.webhook import Webhooks, signed
+from bentos.jobs.webhook import URL_PATTERN, Webhooks, signed
 from ocr_ops.core.errors import UsageError
 
 SECRET = "whsec_" + base64.b64encode(b"k" * 32).decode()
@@ -125,7 +126,9 @@ def test_what_may_not_be_called_is_refused(url: str) -> None:
     "url", ["https://example.org/hook?a=b", "https://93.184.216.34:8443/", "https://[2606:4700::1]/"]
 )
 def test_public_places_may_be_called(url: str) -> None:
+    """As the API's document says, too."""
     assert Webhooks().check(url) == url
+    assert re.search(URL_PATTERN, url)
 
 
 def test_a_public_name_with_a_private_address_is_not_called() -> None:
