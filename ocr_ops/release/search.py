@@ -207,34 +207,52 @@ class _Rehearsals:
     pages: PageSet
 
     def of(self, point: Point) -> Rehearsal:
-        key = f"rehearsal {short(self.pages.digest)} {point['variant']} {point['max_side']} {point['buckets']}"
-        kept = self.study.user_attrs.get(key)
+        kept = self.study.user_attrs.get(self._key(point))
         if kept:
             return Rehearsal(**kept)
         settings = settings_of({name: point[name] for name in ("max_side", "buckets")})
         settings = settings.model_copy(update={"threads": 1})
         made = rehearse(self.plan.releases[str(point["variant"])], settings, self.pages)
-        self.study.set_user_attr(key, asdict(made))
+        self.study.set_user_attr(self._key(point), asdict(made))
         return made
 
     def hopeless(self, point: Point, known: Sequence[Look], limits: Limits) -> str | None:
         """Why a point cannot win, as far as reading alone tells; None when it may."""
+        return self._crowded(point) or self._outdone(point, self.of(point), _most(known, limits), limits)
+
+    def hopeful(self, points: Sequence[Point], known: Sequence[Look], limits: Limits) -> list[Point]:
+        """Those that may win, as far as others that read alike have told."""
+        kept, most = self.study.user_attrs, _most(known, limits)  # from the store: once
+
+        def may_win(point: Point) -> bool:
+            told = kept.get(self._key(point))
+            return not (self._crowded(point) or (told and self._outdone(point, Rehearsal(**told), most, limits)))
+
+        return [point for point in points if may_win(point)]
+
+    def _key(self, point: Point) -> str:
+        return f"rehearsal {short(self.pages.digest)} {point['variant']} {point['max_side']} {point['buckets']}"
+
+    def _crowded(self, point: Point) -> str | None:
+        threads, cores = int(point["threads"]) * int(point["workers"]), self.plan.budget.cores
+        return f"threads: {threads} for {cores} cores" if threads > 2 * cores else None
+
+    def _outdone(self, point: Point, alone: Rehearsal, most: float, limits: Limits) -> str | None:
         budget, slo = self.plan.budget, self.plan.slo
-        threads, workers = int(point["threads"]), int(point["workers"])
-        if threads * workers > 2 * budget.cores:
-            return f"threads: {threads * workers} for {budget.cores} cores"
-        alone = self.of(point)
         if alone.accuracy < limits.min_accuracy:
             return f"accuracy: {alone.accuracy:.4f}"
         if limits.max_memory_mb is not None and alone.memory_mb > limits.max_memory_mb:
             return f"memory: {alone.memory_mb:.0f} MB before any worker is added"
-        if alone.slowest_ms / (threads * SLACK) > slo.p95_ms:
+        if alone.slowest_ms / (int(point["threads"]) * SLACK) > slo.p95_ms:
             return f"latency: a page alone takes {alone.slowest_ms:.0f} ms"
-        best = ranked(known, limits)
-        most = SLACK * budget.cores * 1000 / alone.cpu_ms
-        if best and most < best[0].outcome.throughput:
-            return f"throughput: {most:.2f} pages a second at most"
-        return None
+        reach = SLACK * budget.cores * 1000 / alone.cpu_ms
+        return f"throughput: {reach:.2f} pages a second at most" if reach < most else None
+
+
+def _most(known: Sequence[Look], limits: Limits) -> float:
+    """Pages a second of the best that may win; 0 without any."""
+    best = ranked(known, limits)
+    return best[0].outcome.throughput if best else 0.0
 
 
 def _work(
@@ -260,6 +278,7 @@ def _work(
         trials=trials,
         seed=worker,
         screen=screen,
+        hopeful=rehearsals.hopeful,
         expect=expectation(plan.goal.today, plan.budget.cores),
         minutes=minutes,
         tell=bar.update if bar is not None else None,

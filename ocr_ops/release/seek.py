@@ -3,7 +3,7 @@
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ def seek(
     trials: int,
     seed: int = 0,
     screen: Callable[[Point, list[Look], Limits], str | None] | None = None,
+    hopeful: Callable[[Sequence[Point], list[Look], Limits], list[Point]] | None = None,
     expect: Callable[[Point], float] | None = None,
     minutes: float | None = None,
     tell: Callable[[], None] | None = None,
@@ -46,12 +47,13 @@ def seek(
     """Adds up to `trials` trials to a study of `DIRECTIONS`, for so many `minutes` at most; all it has measured so far.
 
     `look` measures a point. `screen` says from cheaper evidence, given what was measured and the limits, why a point
-    cannot win, which ends its trial; None lets it be measured. `expect` is what is known of throughput before anything
-    is measured, its logarithm up to a constant. A point whose service fails counts as looked at, and
-    does not end the search. `tell` is called after each trial.
+    cannot win, which ends its trial; None lets it be measured. `hopeful` are those of some points that may win, as far
+    as is known already: no others are proposed, and the search ends when there are none. `expect` is what is known of
+    throughput before anything is measured, its logarithm up to a constant. A point whose service fails counts as looked
+    at, and does not end the search. `tell` is called after each trial.
     """
     space.require(goal.today)
-    study.sampler = _Sampler(space, goal, expect or _indifferent, seed)
+    sampler = study.sampler = _Sampler(space, goal, expect or _indifferent, hopeful or _any, seed)
 
     def objective(trial: optuna.Trial) -> tuple[float, float, float]:
         for name, choices in space.choices.items():
@@ -70,7 +72,7 @@ def seek(
     def after(_study: optuna.Study, _trial: FrozenTrial) -> None:
         if tell:
             tell()
-        if len(_points(study, space)) >= space.size:
+        if not sampler.left(study, np.random.default_rng(seed)):
             study.stop()
 
     left = min(trials, space.size - len(_points(study, space)))
@@ -107,8 +109,15 @@ def looks(study: optuna.Study) -> list[Look]:
 class _Sampler(optuna.samplers.BaseSampler):
     """Today's settings, a few points far apart, then where the surrogate expects the most throughput within limits."""
 
-    def __init__(self, space: Space, goal: Goal, expect: Callable[[Point], float], seed: int) -> None:
-        self.space, self.goal, self.expect, self.seed = space, goal, expect, seed
+    def __init__(
+        self,
+        space: Space,
+        goal: Goal,
+        expect: Callable[[Point], float],
+        hopeful: Callable[[Sequence[Point], list[Look], Limits], list[Point]],
+        seed: int,
+    ) -> None:
+        self.space, self.goal, self.expect, self.hopeful, self.seed = space, goal, expect, hopeful, seed
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self.tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=0, multivariate=True, constant_liar=True)
@@ -128,7 +137,7 @@ class _Sampler(optuna.samplers.BaseSampler):
             return dict(self.goal.today)
         # Workers of one study draw unlike numbers, the same worker at the same trial the same ones.
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {trial.number}".encode()))
-        left = self._left(taken, rng)
+        left = self.left(study, rng) or [self.goal.today]  # where another worker has just taken the last one
         known = looks(study)
         if len(taken) < SPREAD or not known:
             return dict(self._farthest(left, taken, rng))
@@ -143,20 +152,22 @@ class _Sampler(optuna.samplers.BaseSampler):
     ) -> Any:
         return self.tpe.sample_independent(study, trial, param_name, param_distribution)
 
-    def _left(self, taken: list[Point], rng: np.random.Generator) -> list[Point]:
-        """Points nobody has looked at, at most `CANDIDATES`, in random order."""
+    def left(self, study: optuna.Study, rng: np.random.Generator) -> list[Point]:
+        """Points nobody has looked at that may win, of at most `CANDIDATES`, in random order."""
         names = list(self.space.choices)
-        known = {tuple(point[name] for name in names) for point in taken}
+        taken = {tuple(point[name] for name in names) for point in _points(study, self.space)}
         if self.space.size <= CANDIDATES:
-            points = [point for point in self.space.points() if tuple(point.values()) not in known]
+            points = [point for point in self.space.points() if tuple(point.values()) not in taken]
         else:
             drawn = (
                 {name: choices[rng.integers(len(choices))] for name, choices in self.space.choices.items()}
                 for _ in range(CANDIDATES)
             )
             unlike = {tuple(point.values()): point for point in drawn}
-            points = [point for key, point in unlike.items() if key not in known]
-        return [points[i] for i in rng.permutation(len(points))] or [self.goal.today]
+            points = [point for key, point in unlike.items() if key not in taken]
+        known = looks(study)
+        points = self.hopeful(points, known, self.goal.limits(known))
+        return [points[i] for i in rng.permutation(len(points))]
 
     def _farthest(self, left: list[Point], taken: list[Point], rng: np.random.Generator) -> Point:
         """Of the points the one least like any that was looked at."""
@@ -201,6 +212,10 @@ def _rightness(accuracy: float) -> float:
 
 def _indifferent(_: Point) -> float:
     return 0.0
+
+
+def _any(points: Sequence[Point], _known: list[Look], _limits: Limits) -> list[Point]:
+    return list(points)
 
 
 def _same(left: Mapping[str, Choice], right: Mapping[str, Choice]) -> bool:

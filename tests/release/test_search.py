@@ -1,7 +1,7 @@
 """The parts of a serving search that need no server: the ramp, the optimiser, the finish, and what is kept of it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -258,6 +258,25 @@ def test_the_hopeless_are_not_measured_and_the_broken_end_nothing() -> None:
     ]
 
 
+def test_what_is_known_to_be_hopeless_is_not_proposed() -> None:
+    """One of a kind tells of the others; and when nothing may win any more, it is over."""
+    study, told = _study(), set[object]()
+
+    def screen(point: Point, _known: list[Look], _limits: Limits) -> str | None:
+        if point["variant"] == "a":
+            return None
+        told.add(point["variant"])
+        return "variant: worse"
+
+    def hopeful(points: Sequence[Point], _known: list[Look], _limits: Limits) -> list[Point]:
+        return [point for point in points if point["variant"] not in told]
+
+    found = seek(study, SMALL, Goal(TODAY), _speed, trials=50, screen=screen, hopeful=hopeful)
+    assert {look.point["variant"] for look in found} == {"a"}
+    assert len(found) == len(SMALL.choices["threads"])
+    assert [trial.state.name for trial in study.get_trials()].count("PRUNED") == len(SMALL.choices["variant"]) - 1
+
+
 def test_names_that_share_a_part_are_alike() -> None:
     """What all of them have is no setting; words that do not part alike stay whole."""
     space = Space({"variant": ("a fp32 + b fp32", "a fp32 + b int8", "a int8 + b int8"), "side": (1, 2, 4)})
@@ -342,6 +361,23 @@ def test_a_search_ends_with_settings_that_won_on_fresh_pages(
     assert ServingSettings.read(Workspace(plan.home), plan.releases["one"].digest).max_batch_size == 64
     assert (plan.folder / "study.png").read_bytes()[:4] == b"\x89PNG"
     assert type(found).from_file(plan.folder / "search.json") == found
+
+
+def test_a_search_reads_badly_once_a_kind(
+    plan: Plan, served: list[tuple[Path, ServingSettings]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What loses accuracy alone is not proposed again with other workers, batches and waits."""
+
+    def reader(release: Release, settings: ServingSettings, pages: PageSet) -> Rehearsal:
+        read = replace(read_all(release, settings, pages), cpu_ms=1.0)
+        return read if settings.max_side == plan.goal.today["max_side"] else replace(read, accuracy=0.0)
+
+    monkeypatch.setattr("ocr_ops.release.search.rehearse", reader)
+    found = search(plan, trials=40, replicates=1)
+    kinds = len(found.choices["buckets"]) * (len(found.choices["max_side"]) - 1)
+    assert 0 < found.given_up["accuracy"] <= kinds
+    assert len(found.looks) > found.given_up["accuracy"]
+    assert served
 
 
 def test_a_search_goes_on_where_it_stands(plan: Plan, served: list[tuple[Path, ServingSettings]]) -> None:
