@@ -46,7 +46,7 @@ class InputSpec(Value):
     stride: Annotated[int, Field(ge=1)]
     """Recognition: pixels of width a time step. Detection: both sides are multiples of it."""
     max_side: Annotated[int, Field(ge=32)]
-    """Recognition: the widest crop. Detection: the cap on the page's longer side. Pixels."""
+    """Recognition: the widest crop. Detection: the cap on the page's longer side, but for strips. Pixels."""
     min_side: Annotated[int, Field(ge=0)] = later(0)
     """Detection: a page whose shorter side has fewer pixels is enlarged to it, no other is (PP-OCR). 0: every page
     is brought up to `max_side`, as far as that is reasonable."""

@@ -1,5 +1,6 @@
 """Detection: where the text of a page stands. A network's probability map, turned into boxes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,10 @@ VERTICAL = 2.0
 """Height over width, and over the height of the page's lines, above which a box holds text running downwards."""
 MAX_ENLARGEMENT = 2.0
 """Word F1 of receipts at 75 dpi is 0.739 with 1.5, 0.756 with 2, 0.748 with 3; at 100 and 150 dpi it is the same."""
+PAGE, NARROW = 2**0.5, 4.0
+"""Times as long as wide: a page, and what is longer than it is a strip (receipts have up to 3.2)."""
+LONGEST = 8.0
+"""Times `max_side`: no strip is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,10 @@ class PreparedPage:
 def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: float = MAX_ENLARGEMENT) -> PreparedPage:
     """Resizes a page, uint8 (H, W) or (H, W, 3) RGB, so that its longer side is `spec.max_side` at most.
 
-    A smaller page is enlarged, up to `max_enlargement` times, or as `spec.min_side` says. Both sides round to
-    multiples of the stride. For a model of fixed size the page keeps its proportions and is padded.
+    By its longer side the print on a long strip would be shrunk away: one more than `NARROW` times as long as wide
+    becomes as wide as one of that shape, as long as it has no more pixels than a page. A smaller page is enlarged, up
+    to `max_enlargement` times, or as `spec.min_side` says. Both sides round to multiples of the stride. For a model of
+    fixed size the page keeps its proportions and is padded.
     """
     height, width = page.shape[:2]
     fixed = (spec.height, spec.width)
@@ -66,8 +73,12 @@ def prepare_page(page: NDArray[np.uint8], spec: InputSpec, max_enlargement: floa
         rows, columns = (max(round(side * factor), 1) for side in (height, width))
     else:
         enlargement = max(spec.min_side / min(height, width), 1.0) if spec.min_side else max_enlargement
-        factor = min(spec.max_side / max(height, width), enlargement)
-        most = spec.max_side // spec.stride
+        shorter, longer = sorted((height, width))
+        ratio, longest = longer / shorter, float(spec.max_side)
+        if ratio > NARROW and not spec.min_side:  # others' models are fed as they were trained to be
+            longest *= min(ratio / NARROW, math.sqrt(ratio / PAGE), LONGEST)
+        factor = min(longest / longer, enlargement)
+        most = int(longest) // spec.stride
         rows, columns = (
             min(max(round(side * factor / spec.stride), 1), most) * spec.stride for side in (height, width)
         )

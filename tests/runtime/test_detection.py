@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ocr_ops.core.errors import BadInput
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import BoxSpec, InputSpec
-from ocr_ops.runtime.detection import Detector, polygons, prepare_page
+from ocr_ops.runtime.detection import LONGEST, NARROW, Detector, polygons, prepare_page
 from tests import tiny
 
 SPEC = InputSpec(stride=32, max_side=640)
@@ -126,7 +126,9 @@ def test_a_prepared_page_fits_the_network(width: int, height: int) -> None:
     rows, columns = prepared.pixels.shape
     assert rows % 32 == columns % 32 == 0
     assert min(rows, columns) >= 32
-    assert max(rows, columns) <= SPEC.max_side
+    strip = max(width, height) > NARROW * min(width, height)
+    assert max(rows, columns) <= SPEC.max_side * (LONGEST if strip else 1)
+    assert rows * columns <= (SPEC.max_side + 32) ** 2
     corner = prepared.restore(np.full((1, 4, 2), (columns, rows), np.float32))
     missed = np.array([width, height]) - corner[0, 0]  # what is no whole block at the page's end, if it shrinks much
     assert (missed > -0.01).all()
@@ -179,6 +181,21 @@ def test_a_least_shorter_side(shape: tuple[int, int], expected: tuple[int, int])
     """PP-OCR's rule: small pages are enlarged to it, others keep their size, none passes the cap."""
     spec = InputSpec(stride=32, max_side=2000, min_side=736)
     assert prepare_page(np.zeros(shape, np.uint8), spec).pixels.shape == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2560, 640), (640, 160)),  # as long as a page may be
+        ((5120, 640), (1280, 160)),  # as wide as that one, and twice as long
+        ((640, 5120), (160, 1280)),
+        ((25600, 640), (3392, 96)),  # no more pixels than a page
+        ((60000, 10), (5120, 32)),
+    ],
+)
+def test_print_on_a_strip_is_not_shrunk_away(shape: tuple[int, int], expected: tuple[int, int]) -> None:
+    """A screenshot of many screens, a till roll: by its longer side alone nothing of it could be read."""
+    assert prepare_page(np.zeros(shape, np.uint8), SPEC).pixels.shape == expected
 
 
 def test_a_fixed_size_is_padded() -> None:
