@@ -120,8 +120,10 @@ class Answers:
                 return
             error = asyncio.CancelledError() if flight.task.cancelled() else flight.task.exception()
             # Why it failed may be the leader's own affair, such as a shorter deadline: whoever followed tries in turn.
-            if error is not None and (leads or isinstance(error, UnreadableDocument)):
+            if error is not None and leads:
                 raise error
+            if isinstance(error, UnreadableDocument):  # by the leader's own name, which is nobody else's business
+                raise UnreadableDocument(question.name, error.found, error.expected, error.remedy, error.http_status)
             self._leave(key, flight)
 
     def _computed(self, question: _Question) -> AsyncGenerator[Page, None]:

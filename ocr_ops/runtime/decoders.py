@@ -37,7 +37,10 @@ class Decoders:
         """At most `at_once` pages are being decoded at a time, by default one a core; the others wait their turn."""
         self.caps = caps
         self._turns = asyncio.Semaphore(at_once or thread_count())
+        self._starting = threading.Lock()
+        """Held as long as a warden takes to start or end."""
         self._lock = threading.Lock()
+        """Held for a moment, also on event loops."""
         self._warden: Warden | None = None
         self._idle: list[Decoder] = []
         self._most_idle = at_once or thread_count()
@@ -87,7 +90,7 @@ class Decoders:
 
     def close(self) -> None:
         """Ends the warden, and with it all that it started."""
-        with self._lock:
+        with self._starting:
             if self._warden is not None:
                 self._end(self._warden)
 
@@ -186,7 +189,7 @@ class Decoders:
         return started
 
     def _living(self) -> Warden:
-        with self._lock:
+        with self._starting:
             if self._warden is not None and self._warden.process.poll() is not None:
                 self._end(self._warden)
             if self._warden is None:
@@ -194,11 +197,11 @@ class Decoders:
             return self._warden
 
     def _end(self, warden: Warden) -> None:
-        for decoder in self._idle:
+        with self._lock:
+            idle, self._idle, self._warden = self._idle, [], None
+        for decoder in idle:
             decoder.close()
-        self._idle.clear()
         warden.end()
-        self._warden = None
 
 
 async def _here(work: Callable[[], T]) -> T:

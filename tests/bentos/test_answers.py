@@ -229,12 +229,14 @@ def test_a_stream_gives_its_pages_as_they_come(answering: Answering) -> None:
 
 
 def test_a_document_that_cannot_be_read_is_told_to_all_at_once(answering: Answering) -> None:
-    """It is the document's fault: nobody tries again."""
+    """It is the document's fault: nobody tries again. To each by the name that they gave it."""
 
     async def work(answers: Answers, engine: WatchedEngine) -> None:
-        asked = (read(answers, DOCUMENT[:400]) for _ in range(5))
+        names = [f"{number}.tif" for number in range(5)]
+        asked = (answers.read(DOCUMENT[:400], name, OPTIONS, soon()) for name in names)
         found = await asyncio.gather(*asked, return_exceptions=True)
         assert all(isinstance(one, UnreadableDocument) for one in found)
+        assert [one.subject for one in found if isinstance(one, UnreadableDocument)] == names
         assert engine.calls == 1
 
     answering(work)

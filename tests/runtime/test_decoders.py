@@ -3,8 +3,10 @@ import io
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from PIL import Image
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Line, Page, Reading, Word
+from ocr_ops.runtime.decoder import Warden
 from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
@@ -342,3 +345,31 @@ def test_a_decoder_has_no_secrets_and_few_rights(decoders: Decoders, monkeypatch
     if os.geteuid() == 0:
         assert Path(f"/proc/{child}/ns/net").readlink() != Path("/proc/self/ns/net").readlink()
     pages.close()
+
+
+def test_a_warden_that_is_being_started_holds_no_document_up(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving one happens on the event loop."""
+    starting, go, started = threading.Event(), threading.Event(), Warden.started
+
+    def slow() -> Warden:
+        starting.set()
+        assert go.wait(60)
+        return started()
+
+    pages = decoders.each_sheet(tiff(), "a.tif", ALL)
+    next(pages)
+    assert decoders._warden is not None
+    decoders._warden.process.kill()
+    decoders._warden.process.wait()
+    monkeypatch.setattr(Warden, "started", staticmethod(slow))
+    with ThreadPoolExecutor(2) as pool:
+        warden = pool.submit(decoders.start)
+        assert starting.wait(60)
+        try:
+            pool.submit(pages.close).result(20)  # type: ignore[attr-defined]
+            assert not warden.done()
+        finally:
+            go.set()
+        warden.result(60)
