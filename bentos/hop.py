@@ -8,7 +8,7 @@ worker dies under it: what reading a picture gives is the same however often it 
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Hop:
     url: str
     lends: bool = field(init=False)
     """Whether large bodies are lent: to processes on this machine, as long as they see what is lent."""
+    _alone: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    """Held by a call that one more death would end, while it is made: the death is then its own, and no other's."""
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,8 +70,9 @@ class Hop:
         pause, deaths = FIRST_PAUSE, 0
         while True:
             deadline.require(self.url)
+            alone = self._alone if deaths == DEATHS - 1 else nullcontext()
             try:
-                async with deadline.timeout(), self._post(route, body, kind, deadline) as answer:
+                async with deadline.timeout(), alone, self._post(route, body, kind, deadline) as answer:
                     found: bytes = await answer.read()
                     if answer.status == 200:
                         return found

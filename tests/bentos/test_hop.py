@@ -116,8 +116,12 @@ def test_no_call_is_lost_when_a_worker_is_killed(together: Server) -> None:
 
 
 def test_a_call_that_kills_its_workers_is_given_up(together: Server) -> None:
-    """After the third, long before its deadline."""
-    assert _one(together, "/die", 1, 90) == "ModelAway"
+    """After the third, long before its deadline; those that it took along are made again, and answered."""
+    with ThreadPoolExecutor(4) as pool:
+        beside = [pool.submit(_one, together, "/slow", 1, 90) for _ in range(3)]
+        _eventually(lambda: httpx.get(f"{together.url}/readyz").json()["inside"] == 3)
+        assert _one(together, "/die", 1, 90) == "ModelAway"
+        assert [call.result() for call in beside] == ["done"] * 3
     assert _many(together, 10) == {"ok": 10}
 
 
