@@ -2,10 +2,12 @@
 in one process, and beside the naive service.
 
 `python -m tests.benchmarks.serving RELEASE FLOAT_RELEASE DOCUMENT...` measures all in turn, several rounds of it, and
-writes the tables into docs/serving.md. Under other work on the machine look at lines a CPU second: what a service does
+writes the tables into docs/serving.md; with `--settings FILE`, as `ocr-ops search` leaves it, also the service that is
+set so. Under other work on the machine look at lines a CPU second: what a service does
 with the time it gets; its lines a second are what it got.
 """
 
+import argparse
 import multiprocessing
 import re
 import sys
@@ -42,6 +44,7 @@ MANY = 4
 NAMES = {
     "here": "ONNX Runtime in one process a core",
     "served": "this service",
+    "tuned": "this service, as a search set it",
     "alone": "this service, each line a call",
     "naive": "naive BentoML service, float32",
 }
@@ -156,7 +159,7 @@ def _batches(url: str) -> tuple[float, float]:
 
 
 def measure(
-    release: Path, floating: Path, documents: Sequence[Path]
+    release: Path, floating: Path, documents: Sequence[Path], tuned: ServingSettings | None = None
 ) -> tuple[dict[tuple[str, int], list[Run]], dict[str, list[tuple[float, float]]]]:
     """Runs by who and with how many users, all in turn, round after round; and the curves of ours and the naive one."""
     many = MANY * thread_count()
@@ -165,7 +168,10 @@ def measure(
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
         servers: dict[str, Server] = {}
-        for name, settings in (("served", ServingSettings()), ("alone", ServingSettings(max_batch_size=1))):
+        ours = {"served": ServingSettings(), "tuned": tuned, "alone": ServingSettings(max_batch_size=1)}
+        for name, settings in ours.items():
+            if settings is None:
+                continue
             workspace = Workspace(folder / name)
             workspace.home.mkdir()
             home = staged(Release.open(release), settings, workspace)
@@ -184,7 +190,7 @@ def measure(
                 told = f"{run.rate:.1f} lines/s, {run.effort:.1f} a CPU second"
                 sys.stderr.write(f"{name}, {count} users: {told}, p50 {quantile(run.times, 0.5) or 0:.2f} s\n")
         curves = {}
-        for name in ("naive", "served"):
+        for name in ("naive", "served", *(["tuned"] if tuned else [])):
             most = median(len(run.times) / run.seconds for run in runs[name, many])
             curves[name] = curve(servers[name], requests, most)
             told = ", ".join(f"{rate:.1f} at {p99:.2f} s" for rate, p99 in curves[name])
@@ -195,13 +201,14 @@ def measure(
 def table(runs: Mapping[tuple[str, int], Sequence[Run]]) -> str:
     """Medians of the rounds, as Markdown."""
     many = max(count for _, count in runs)
-    busy = {name: runs[name, 1 if name == "here" else many] for name in NAMES}
+    names = {key: name for key, name in NAMES.items() if (key, 1) in runs}
+    busy = {name: runs[name, 1 if name == "here" else many] for name in names}
     rate = {name: median(run.rate for run in found) for name, found in busy.items()}
     effort = {name: median(run.effort for run in found) for name, found in busy.items()}
     heads = ["", "lines/s", "of the first", "lines a CPU second", "of the first", "client's CPU", "p50", "p99"]
     heads += ["p50, one user", "crops"]
     rows = [heads, ["---"] * len(heads)]
-    for key, name in NAMES.items():
+    for key, name in names.items():
         p50, p99 = (median(quantile(run.times, q) or 0.0 for run in busy[key]) for q in (0.5, 0.99))
         lone = median(quantile(run.times, 0.5) or 0.0 for run in runs[key, 1])
         client = median(run.client / (run.client + run.cpu) for run in busy[key])
@@ -216,11 +223,17 @@ def table(runs: Mapping[tuple[str, int], Sequence[Run]]) -> str:
 
 def compared(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """What ours and the naive service make at equal p99, as Markdown."""
-    rows = [["documents coming by the clock, p99 within", "naive, lines/s", "this service", "ratio"], ["---"] * 4]
+    ours = [name for name in curves if name != "naive"]
+    heads = ["documents coming by the clock, p99 within", f"{NAMES['naive']}, lines/s"]
+    rows = [[*heads, *(head for name in ours for head in (NAMES[name], "ratio"))]]
+    rows.append(["---"] * len(rows[0]))
     for limit in LIMITS:
-        naive, ours = within(curves["naive"], limit), within(curves["served"], limit)
-        ratio = f"{ours / naive:.2f}" if naive else "naive never"
-        rows.append([f"{limit:g} s", f"{naive:.1f}", f"{ours:.1f}", ratio])
+        naive = within(curves["naive"], limit)
+        row = [f"{limit:g} s", f"{naive:.1f}"]
+        for name in ours:
+            found = within(curves[name], limit)
+            row += [f"{found:.1f}", f"{found / naive:.2f}" if naive else "naive never"]
+        rows.append(row)
     return _markdown(rows)
 
 
@@ -237,8 +250,14 @@ def write(found: str) -> None:
 
 
 def main() -> None:
-    release, floating, *documents = map(Path, sys.argv[1:])
-    runs, curves = measure(release, floating, documents)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--settings", type=Path, help="of the service, as `ocr-ops search` found them")
+    parser.add_argument("releases", type=Path, nargs=2)
+    parser.add_argument("documents", type=Path, nargs="+")
+    asked = parser.parse_args()
+    tuned = ServingSettings.from_file(asked.settings) if asked.settings else None
+    (release, floating), documents = asked.releases, asked.documents
+    runs, curves = measure(release, floating, documents, tuned)
     here = Environment.here()
     pages = sum(1 for path in documents for _ in page_images(path.read_bytes(), path.name))
     head = (
