@@ -14,6 +14,8 @@ const SUFFIXES = {
 const SVG = "http://www.w3.org/2000/svg";
 
 let files = [];
+let done = []; // those of them that were read to their end: they can be had in other formats
+let unread = []; // why the others were not
 let running = null;
 let chosen = null;
 
@@ -26,7 +28,7 @@ function headers(more = {}) {
 
 function form(file, more = {}) {
   const body = new FormData();
-  body.append("file", file, file.name || "pasted.png");
+  body.append("file", file, titled(file));
   for (const name of ["pages", "language", "text_layer"]) {
     const value = $("form").elements[name].value.trim();
     if (value) body.append(name, value);
@@ -47,16 +49,26 @@ async function refusal(answer) {
     $("options").open = true;
     $("key").focus();
   }
+  const { status } = answer;
   try {
-    return told(await answer.json());
+    return Object.assign(told(await answer.json()), { status });
   } catch {
-    return new Error(`The service answered ${answer.status}.`);
+    return Object.assign(new Error(`The service answered ${status}.`), { status });
   }
 }
 
 function told(problem) {
   const parts = [problem.detail, problem.expected && `expected ${problem.expected}`, problem.remedy].filter(Boolean);
-  return new Error(parts.join("; ") || problem.title);
+  return Object.assign(new Error(parts.join("; ") || problem.title), { subject: problem.subject });
+}
+
+function titled(file) {
+  return file.name || "pasted.png";
+}
+
+// An error in words that say whose it is: other files may have errors, too.
+function worded(file, error) {
+  return [...new Set([titled(file), error.subject, error.message].filter(Boolean))].join(": ");
 }
 
 async function* records(answer) {
@@ -79,26 +91,43 @@ async function readAll(list) {
   const mine = (running = new AbortController());
   files = [...list].filter((file) => file.size);
   if (!files.length) return;
+  const whole = (done = []);
+  unread = [];
+  tell();
   document.body.classList.add("full");
   $("main").hidden = false;
-  $("exports").hidden = $("problem").hidden = $("detail").hidden = true;
+  $("exports").hidden = $("detail").hidden = true;
   for (const img of document.querySelectorAll(".sheet img")) URL.revokeObjectURL(img.src);
   $("pages").replaceChildren();
   $("cancel").hidden = $("progress").hidden = false;
   const start = performance.now();
-  let pages = 0;
   try {
-    for (const file of files) pages += await read(file, mine.signal);
+    for (const file of files) {
+      try {
+        if (await read(file, mine.signal)) whole.push(file);
+        mine.signal.throwIfAborted();
+      } catch (error) {
+        // Without the right key, the next would be refused as well.
+        if (mine.signal.aborted || error.status === 401) throw error;
+        unread.push(worded(file, error));
+        tell();
+      }
+    }
     const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    const pages = document.querySelectorAll(".lines:not(:empty)").length;
     const lines = document.querySelectorAll(".lines button").length;
-    say(`${pages} page${pages === 1 ? "" : "s"}, ${lines} lines in ${seconds} s.`);
-    $("exports").hidden = !pages;
+    const summary = `${pages} page${pages === 1 ? "" : "s"}, ${lines} lines in ${seconds} s.`;
+    say(pages || !unread.length ? summary : "");
   } catch (error) {
     if (mine !== running) return;
-    if (error.name === "AbortError") say("Stopped.");
-    else fail(error);
+    say(mine.signal.aborted ? "Stopped." : "");
+    if (!mine.signal.aborted) unread.push(error.message);
+    tell();
   } finally {
-    if (mine === running) $("cancel").hidden = $("progress").hidden = true;
+    if (mine === running) {
+      $("cancel").hidden = $("progress").hidden = true;
+      $("exports").hidden = !whole.length;
+    }
   }
 }
 
@@ -236,7 +265,13 @@ document.addEventListener("keydown", (event) => {
 async function exported() {
   const output = $("output").value;
   const answers = [];
-  for (const file of files) answers.push(await (await post("/v1/ocr", form(file, { output }), "*/*")).blob());
+  for (const file of done) {
+    try {
+      answers.push(await (await post("/v1/ocr", form(file, { output }), "*/*")).blob());
+    } catch (error) {
+      throw new Error(worded(file, error));
+    }
+  }
   return answers;
 }
 
@@ -258,11 +293,12 @@ function named(file, output) {
 }
 
 async function attempt(work) {
-  $("problem").hidden = true;
+  tell();
   try {
     await work();
   } catch (error) {
-    fail(error);
+    if ($("progress").hidden) say("");
+    tell(error.message);
   }
 }
 
@@ -277,7 +313,7 @@ $("download").addEventListener("click", () => attempt(async () => {
   (await exported()).forEach((blob, index) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = named(files[index], output);
+    link.download = named(done[index], output);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   });
@@ -321,10 +357,11 @@ function say(text) {
   $("status").textContent = text;
 }
 
-function fail(error) {
-  say("");
-  $("problem").textContent = error.message;
-  $("problem").hidden = false;
+// What could not be read, and what else just went wrong, a line each. Screen readers hear only of what is new.
+function tell(...more) {
+  const text = [...unread, ...more].join("\n");
+  if (text !== $("problem").textContent) $("problem").textContent = text;
+  $("problem").hidden = !text;
 }
 
 async function begin() {

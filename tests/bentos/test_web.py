@@ -3,13 +3,13 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, Route, expect, sync_playwright
 
 from ocr_ops.release.server import Server
 from tests.tiny import draw
@@ -19,9 +19,9 @@ pytestmark = pytest.mark.browser
 LINES = ["abc ab", "cab", "ba ac cc"]
 
 
-def _picture(form: str = "PNG", pages: int = 1) -> bytes:
+def _picture(form: str = "PNG", pages: int = 1, lines: Sequence[str] = LINES) -> bytes:
     buffer = io.BytesIO()
-    drawn = [Image.fromarray(draw(LINES)) for _ in range(pages)]
+    drawn = [Image.fromarray(draw(lines)) for _ in range(pages)]
     more = {"save_all": True, "append_images": drawn[1:], "resolution": 200} if form == "PDF" else {}
     drawn[0].save(buffer, form, **more)
     return buffer.getvalue()
@@ -55,7 +55,11 @@ def page(browser: Browser, server: Server) -> Iterator[Page]:
 
 
 def _hand_in(page: Page, name: str, kind: str, data: bytes) -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": kind, "buffer": data})
+    _hand_in_all(page, (name, kind, data))
+
+
+def _hand_in_all(page: Page, *files: tuple[str, str, bytes]) -> None:
+    page.set_input_files("#file", [FilePayload(name=name, mimeType=kind, buffer=data) for name, kind, data in files])
 
 
 def _read(page: Page) -> list[str]:
@@ -153,6 +157,43 @@ def test_what_cannot_be_read_is_told(page: Page) -> None:
     _hand_in(page, "bars.png", "image/png", _picture())
     assert _read(page) == LINES
     expect(page.locator("#problem")).to_be_hidden()
+
+
+def test_of_several_each_is_read_whatever_became_of_the_others(page: Page) -> None:
+    """Each problem is told with its file's name, and stays while what was read is copied."""
+    notes, picture = ("text/plain", b"no document at all"), ("image/png", _picture())
+    _hand_in_all(page, ("a.png", *picture), ("notes.txt", *notes), ("c.png", *picture), ("more.txt", *notes))
+    assert _read(page) == LINES * 2
+    told = page.get_by_role("alert").inner_text().splitlines()
+    assert [line.split("; ")[0] for line in told] == ["notes.txt: an unknown type", "more.txt: an unknown type"]
+    assert page.locator("#status").inner_text().startswith("2 pages, 6 lines in ")
+    page.click("#copy")
+    expect(page.locator("#status")).to_have_text("Copied.")
+    assert page.evaluate("navigator.clipboard.readText()").split() == " ".join(LINES * 2).split()
+    assert page.get_by_role("alert").inner_text().splitlines() == told
+
+
+def test_a_wrong_key_is_told_once(page: Page) -> None:
+    """The next file would be refused as well. An answer that makes no sense ends nothing."""
+    answers = iter(["nonsense", "real", "refusal"])
+
+    def answer(route: Route) -> None:
+        kind = next(answers)
+        if kind == "nonsense":
+            route.fulfill(status=200, body="nonsense")
+        elif kind == "real":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"detail": "no key", "expected": "one", "subject": "request"})
+
+    page.route("**/v1/ocr", answer)
+    _hand_in_all(page, *((f"{name}.png", "image/png", _picture()) for name in "abcd"))
+    assert _read(page) == LINES
+    told = page.get_by_role("alert").inner_text().splitlines()
+    assert told[0].startswith("a.png: ")
+    assert told[1:] == ["no key; expected one"]
+    assert next(answers, None) is None
+    expect(page.locator("#key")).to_be_focused()
 
 
 def test_a_keyboard_is_enough(page: Page) -> None:
