@@ -264,10 +264,12 @@ document.addEventListener("keydown", (event) => {
 
 async function exported() {
   const output = $("output").value;
+  // All that is asked for is settled now: other files may be handed in, and options changed, before it has come.
+  const asked = done.map((file) => ({ file, name: named(file, output), body: form(file, { output }) }));
   const answers = [];
-  for (const file of done) {
+  for (const { file, name, body } of asked) {
     try {
-      answers.push(await (await post("/v1/ocr", form(file, { output }), "*/*")).blob());
+      answers.push({ name, blob: await (await post("/v1/ocr", body, "*/*")).blob() });
     } catch (error) {
       throw new Error(worded(file, error));
     }
@@ -303,20 +305,19 @@ async function attempt(work) {
 }
 
 $("copy").addEventListener("click", () => attempt(async () => {
-  const parts = await Promise.all((await exported()).map((blob) => blob.text()));
+  const parts = await Promise.all((await exported()).map(({ blob }) => blob.text()));
   await copied(parts.join("\n"));
   say("Copied.");
 }));
 
 $("download").addEventListener("click", () => attempt(async () => {
-  const output = $("output").value;
-  (await exported()).forEach((blob, index) => {
+  for (const { name, blob } of await exported()) {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = named(done[index], output);
+    link.download = name;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-  });
+  }
 }));
 
 $("output").addEventListener("change", () => {

@@ -3,7 +3,7 @@
 import io
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -62,6 +62,17 @@ def _hand_in_all(page: Page, *files: tuple[str, str, bytes]) -> None:
     page.set_input_files("#file", [FilePayload(name=name, mimeType=kind, buffer=data) for name, kind, data in files])
 
 
+def _held(page: Page, path: str, work: Callable[[], None]) -> Route:
+    """The first request that `work` leads to, held back; those after it are not."""
+    held: list[Route] = []
+    page.route(path, lambda route: route.continue_() if held else held.append(route))
+    with page.expect_request(path):
+        work()
+    while not held:
+        page.wait_for_timeout(20)
+    return held[0]
+
+
 def _read(page: Page) -> list[str]:
     page.wait_for_selector("#exports:not([hidden])")
     return page.locator(".lines button").all_inner_texts()
@@ -111,6 +122,19 @@ def test_outputs_are_downloaded(page: Page, output: str, suffix: str, start: byt
         page.click("#download")
     assert waited.value.suggested_filename == f"bars.{suffix}"
     assert Path(waited.value.path()).read_bytes().lstrip(b"\xef\xbb\xbf").startswith(start)
+
+
+def test_what_is_downloaded_is_what_was_asked_for(page: Page) -> None:
+    """Under its own name, also when another document is handed in before it has come."""
+    _hand_in(page, "a.png", "image/png", _picture())
+    _read(page)
+    held = _held(page, "**/v1/ocr", lambda: page.click("#download"))
+    _hand_in(page, "b.png", "image/png", _picture(lines=["cc"]))
+    assert _read(page) == ["cc"]
+    with page.expect_download() as waited:
+        held.continue_()
+    assert waited.value.suggested_filename == "a.txt"
+    assert Path(waited.value.path()).read_text(encoding="utf-8-sig").split() == " ".join(LINES).split()
 
 
 def test_text_is_copied(page: Page) -> None:
