@@ -87,12 +87,19 @@ async function* records(answer) {
 // ---- reading
 
 async function readAll(list) {
+  const full = [...list].filter((file) => file.size);
+  const empty = [...list].filter((file) => !file.size).map((file) => `${titled(file)} is empty.`);
+  if (!full.length) {
+    // What is shown, or being read, stays.
+    unread = [...new Set([...unread, ...empty])];
+    tell();
+    return;
+  }
   running?.abort();
   const mine = (running = new AbortController());
-  files = [...list].filter((file) => file.size);
-  if (!files.length) return;
+  files = full;
   const whole = (done = []);
-  unread = [];
+  unread = empty;
   tell();
   document.body.classList.add("full");
   $("main").hidden = false;
@@ -363,6 +370,7 @@ function tell(...more) {
   const text = [...unread, ...more].join("\n");
   if (text !== $("problem").textContent) $("problem").textContent = text;
   $("problem").hidden = !text;
+  if (text) $("main").hidden = false;
 }
 
 async function begin() {

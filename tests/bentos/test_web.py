@@ -220,6 +220,26 @@ def test_a_wrong_key_is_told_once(page: Page) -> None:
     expect(page.locator("#key")).to_be_focused()
 
 
+def test_an_empty_file_is_told_and_changes_nothing_else(page: Page) -> None:
+    """Neither with nothing read, nor while another is, nor beside one that is not empty."""
+    _hand_in(page, "nothing.png", "image/png", b"")
+    expect(page.get_by_role("alert")).to_have_text("nothing.png is empty.")
+    expect(page.locator("#progress")).to_be_hidden()
+    held = _held(page, "**/v1/ocr", lambda: _hand_in(page, "bars.png", "image/png", _picture()))
+    expect(page.locator("#problem")).to_be_hidden()
+    _hand_in(page, "nought.png", "image/png", b"")
+    expect(page.get_by_role("alert")).to_have_text("nought.png is empty.")
+    expect(page.locator("#cancel")).to_be_visible()
+    held.continue_()
+    assert _read(page) == LINES
+    for part in ("#progress", "#cancel"):
+        expect(page.locator(part)).to_be_hidden()
+    _hand_in_all(page, ("none.txt", "text/plain", b""), ("more.png", "image/png", _picture(lines=["cc"])))
+    expect(page.locator("article h2")).to_have_text("more.png")
+    assert _read(page) == ["cc"]
+    expect(page.get_by_role("alert")).to_have_text("none.txt is empty.")
+
+
 def test_a_keyboard_is_enough(page: Page) -> None:
     """Tab reaches the file field, then the lines; arrows walk them, Enter opens one, Escape closes it."""
     focused = "document.activeElement.id || document.activeElement.textContent"
