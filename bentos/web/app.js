@@ -340,7 +340,12 @@ $("cancel").addEventListener("click", () => running?.abort());
 
 // ---- what people hand in
 
-$("file").addEventListener("change", () => readAll($("file").files));
+$("file").addEventListener("change", () => {
+  const list = [...$("file").files];
+  // Else browsers keep quiet when the same file is chosen again, which may have changed.
+  $("file").value = "";
+  readAll(list);
+});
 $("form").addEventListener("submit", (event) => event.preventDefault());
 $("options").addEventListener("change", (event) => {
   sessionStorage.setItem("key", $("key").value);

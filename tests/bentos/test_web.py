@@ -240,6 +240,14 @@ def test_an_empty_file_is_told_and_changes_nothing_else(page: Page) -> None:
     expect(page.get_by_role("alert")).to_have_text("none.txt is empty.")
 
 
+def test_a_file_can_be_chosen_again(page: Page) -> None:
+    """The field forgets it; browsers tell of no choice that changes nothing."""
+    for _ in range(2):
+        _hand_in(page, "bars.png", "image/png", _picture())
+        assert _read(page) == LINES
+        assert page.locator("#file").evaluate("field => field.files.length") == 0
+
+
 def test_a_keyboard_is_enough(page: Page) -> None:
     """Tab reaches the file field, then the lines; arrows walk them, Enter opens one, Escape closes it."""
     focused = "document.activeElement.id || document.activeElement.textContent"
