@@ -293,8 +293,9 @@ async function copied(text) {
   const area = document.body.appendChild(document.createElement("textarea"));
   area.value = text;
   area.select();
-  document.execCommand("copy");
+  const taken = document.execCommand("copy");
   area.remove();
+  if (!taken) throw new Error("The browser let nothing be copied; mark the text and copy it by hand, or download it.");
 }
 
 function named(file, output) {

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -102,6 +103,18 @@ def test_a_line_tells_its_text_and_confidence(page: Page) -> None:
     page.click("#detail-copy")
     expect(page.locator("#status")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == LINES[1]
+
+
+def test_text_that_was_not_copied_is_told(page: Page) -> None:
+    """Without TLS browsers offer an old way only, and need not let it be taken."""
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    for taken in (False, True, False):
+        page.evaluate("taken => { document.execCommand = () => taken; }", taken)
+        page.click("#copy")
+        expect(page.locator("#status")).to_have_text("Copied." if taken else "")
+        expect(page.locator("#problem")).to_have_text("" if taken else re.compile("let nothing be copied"))
 
 
 @pytest.mark.parametrize(
