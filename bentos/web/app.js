@@ -101,9 +101,10 @@ async function readAll(list) {
   const whole = (done = []);
   unread = empty;
   tell();
+  choose(null);
   document.body.classList.add("full");
   $("main").hidden = false;
-  $("exports").hidden = $("detail").hidden = true;
+  $("exports").hidden = true;
   for (const img of document.querySelectorAll(".sheet img")) URL.revokeObjectURL(img.src);
   $("pages").replaceChildren();
   $("cancel").hidden = $("progress").hidden = false;
@@ -145,6 +146,7 @@ async function read(file, signal) {
   const answer = await post("/v1/ocr", form(file), "application/x-ndjson", signal);
   let count = 0;
   for await (const record of records(answer)) {
+    signal.throwIfAborted(); // what had come by then belongs on no page of what is read now
     if (record.event === "problem") throw told(record.problem);
     if (record.event !== "page") continue;
     const page = record.page;
@@ -215,7 +217,9 @@ async function picture(file, page, img, svg) {
   try {
     const answer = await post("/v1/preview", form(file, { pages: String(page.number) }), "*/*");
     if (answer.status === 200) {
-      img.src = URL.createObjectURL(await answer.blob());
+      const blob = await answer.blob();
+      // Once its page is gone, nobody would give the picture's memory back.
+      if (img.isConnected) img.src = URL.createObjectURL(blob);
       return;
     }
   } catch {

@@ -300,6 +300,32 @@ def test_a_phone_is_enough(browser: Browser, server: Server) -> None:
     context.close()
 
 
+def test_another_document_leaves_nothing_of_the_one_before(page: Page) -> None:
+    """No picture that comes too late, whose memory nobody would give back, and no line that is still chosen."""
+    page.evaluate(
+        """() => {
+            window.kept = new Set();
+            const [make, drop] = [URL.createObjectURL, URL.revokeObjectURL];
+            URL.createObjectURL = (blob) => { const url = make(blob); kept.add(url); return url; };
+            URL.revokeObjectURL = (url) => { kept.delete(url); drop(url); };
+        }"""
+    )
+    held = _held(page, "**/v1/preview", lambda: _hand_in(page, "one.pdf", "application/pdf", _picture("PDF")))
+    _read(page)
+    page.locator(".lines button").first.click()
+    _hand_in(page, "bars.png", "image/png", _picture())
+    _read(page)
+    expect(page.locator("#detail")).to_be_hidden()
+    page.locator(".lines button").first.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("#detail")).to_be_hidden()
+    with page.expect_response("**/v1/preview") as waited:
+        held.continue_()
+    waited.value.finished()
+    page.wait_for_timeout(50)
+    assert page.evaluate("[...kept]") == [page.locator(".sheet img").get_attribute("src")]
+
+
 def test_options_are_asked_for(page: Page) -> None:
     """They read the document again."""
     page.click("#options summary")
