@@ -110,18 +110,19 @@ class AsyncClient:
         progress: Progress | None = None,
         timeout: float | None = None,
     ) -> list[Outcome]:
-        """Several documents, each answered for itself, in their order: a bad one is an error in its place."""
-        all_of = documents(sources)
-        found: dict[int, Outcome] = {}
-        for part in flows.batches(all_of):
-            some = [all_of[index] for index in part]
-            call = flows.streamed(Call("POST", "/v1/ocr/batch", some, flows.form(options, output)))
-            async with aclosing(self._run(flows.outcomes, call, timeout)) as run:
-                async for index, outcome in run:
-                    found[part[index]] = outcome
-                    if progress is not None:
-                        progress(len(found), len(all_of))
-        return [found[index] for index in range(len(all_of))]
+        """Several documents, each answered for itself, in their order: a bad one is an error in its place.
+
+        Raises when none of them was answered. `timeout` is for each request, which takes up to 32 documents.
+        """
+        found, sent = documents(sources)
+        places, count = list(sent), len(found) + len(sent)
+        call = flows.streamed(Call("POST", "/v1/ocr/batch", list(sent.values()), flows.form(options, output)))
+        async with aclosing(self._run(flows.outcomes, call, timeout)) as run:
+            async for index, outcome in run:
+                found[places[index]] = outcome
+                if progress is not None:
+                    progress(len(found), count)
+        return [found[place] for place in range(count)]
 
     async def submit(
         self,

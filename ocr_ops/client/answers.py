@@ -134,6 +134,14 @@ def content(url: httpx.URL, told: Any) -> Content:
         raise foreign(url, "no content where it should be") from None
 
 
+def place(url: httpx.URL, item: Any, count: int) -> int:
+    """Which document of a batch of so many an item is about."""
+    index = item.get("index") if isinstance(item, dict) else None
+    if not isinstance(index, int) or not 0 <= index < count:
+        raise foreign(url, "no document of this batch")
+    return index
+
+
 def outcome(url: httpx.URL, name: str, item: Mapping[str, Any]) -> Outcome:
     """One document of a batch."""
     if item.get("problem") is not None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from ocr_ops.client.answers import Outcome
 from ocr_ops.core.errors import UnreadableDocument
 
 UNNAMED = "document"
@@ -33,12 +34,20 @@ def document(source: Source) -> Document:
         path = Path(source)
         try:
             return Document(path.name, path.read_bytes())
-        except OSError as error:
-            found = (error.strerror or str(error)).lower()
+        except (OSError, ValueError) as error:
+            found = str(getattr(error, "strerror", None) or error).lower()
             raise UnreadableDocument(path, found, "a readable file", "check the path") from None
     name = getattr(source, "name", UNNAMED)
     return Document(os.path.basename(name) if isinstance(name, str) else UNNAMED, source.read())  # noqa: PTH119
 
 
-def documents(sources: Iterable[Source]) -> list[Document]:
-    return [document(source) for source in sources]
+def documents(sources: Iterable[Source]) -> tuple[dict[int, Outcome], dict[int, Document]]:
+    """Each by its place: what became of the paths that are no readable files, and the documents to send."""
+    failed: dict[int, Outcome] = {}
+    opened: dict[int, Document] = {}
+    for place, source in enumerate(sources):
+        try:
+            opened[place] = document(source)
+        except UnreadableDocument as error:
+            failed[place] = Outcome(Path(error.subject).name, error=error)
+    return failed, opened

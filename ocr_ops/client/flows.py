@@ -17,11 +17,11 @@ from urllib.parse import quote
 import httpx
 
 from ocr_ops.client import answers
-from ocr_ops.client.answers import Job
+from ocr_ops.client.answers import Job, Outcome
 from ocr_ops.client.documents import Document
 from ocr_ops.client.problems import AGAIN, error_of, error_of_answer, error_of_transport, retry_after
 from ocr_ops.client.retry import Retry
-from ocr_ops.core.errors import OcrOpsError, OutsideSystem, Refused, TooLate
+from ocr_ops.core.errors import NotAllowed, OcrOpsError, OutsideSystem, Refused, ServiceFailed, TooLate
 from ocr_ops.core.options import OutputFormat, ReadOptions
 
 REMAINING = "X-OCR-Ops-Remaining-Ms"
@@ -81,15 +81,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Where calls go, how often they are tried, by when they must be done, on the monotonic clock, and how many
-    seconds one attempt may take.
+    """Where calls go, how often they are tried, how many seconds a call may take, by when it must be done, on the
+    monotonic clock, and how many seconds one attempt may take.
     """
 
     url: str
     builder: httpx.Client | httpx.AsyncClient
     retry: Retry
+    seconds: float
     until: float
     each: float = math.inf
+
+    def anew(self) -> "Service":
+        """The same for a call that begins now."""
+        return replace(self, until=time.monotonic() + self.seconds)
 
     def request(self, call: Call) -> httpx.Request:
         remaining = max(self.until - time.monotonic(), 0.001)
@@ -199,27 +204,79 @@ def pages(service: Service, call: Call) -> Flow:
 
 
 def outcomes(service: Service, call: Call) -> Flow:
-    """Emits the index and `Outcome` of each document, each once; those that may yet succeed are sent again."""
-    waiting = list(range(len(call.documents)))
+    """Emits the index and `Outcome` of each document, each once; those that may yet succeed are sent again.
+
+    What has no answer when trying is over is an error in its place. The error is raised when nothing was answered.
+    """
+    unheard: list[tuple[range, OcrOpsError]] = []
+    parts = batches(call.documents)
+    for number, part in enumerate(parts):
+        try:
+            yield from _part(service.anew(), call, part)
+        except OcrOpsError as error:
+            unheard.append((part, error))
+            if isinstance(error, NotAllowed | OutsideSystem):  # the others would fare no better
+                unheard += [(left, error) for left in parts[number + 1 :]]
+                break
+    if unheard and len(unheard) == len(parts):
+        raise unheard[0][1]
+    for part, error in unheard:
+        for index in part:
+            yield Emit((index, Outcome(call.documents[index].name, error=error)))
+
+
+def _part(service: Service, call: Call, part: range) -> Flow:
+    """As `outcomes`, of the documents that go in one request."""
+    waiting = list(part)
+    last: dict[int, Outcome] = {}
     for failed in count(1):
         some = [call.documents[index] for index in waiting]
         again = Call(call.method, call.path, some, call.fields, call.accept)
         response = yield Send(service.request(again), stream=True)
-        fault, sent = _fault(service, response), list(waiting)
-        while fault is None and waiting:
-            event, fault = yield from _event(service, response)
-            if fault is None and event["event"] == "document":
-                item = event["document"]
-                index = sent[item["index"]]
-                told = answers.outcome(response.url, call.documents[index].name, item)
-                if told.error is None or item["status"] not in AGAIN or failed >= service.retry.attempts:
-                    waiting.remove(index)
-                    yield Emit((index, told))
-            elif fault is None and event["event"] == "done":
-                break
+        fault = _fault(service, response) or (yield from _heard(service, call, response, waiting, last))
         if not waiting:
             return
-        yield service.pause(failed, fault or Fault(_unfinished(service), again=True))
+        try:
+            pause = service.pause(failed, fault)
+        except OcrOpsError:
+            if not last:
+                raise
+            break
+        yield pause
+    for index in waiting:
+        yield Emit((index, last.get(index) or Outcome(call.documents[index].name, error=fault.error)))
+
+
+def _heard(
+    service: Service, call: Call, response: httpx.Response, waiting: list[int], last: dict[int, Outcome]
+) -> Generator[Step, Any, Fault]:
+    """Emits what a stream says of those that wait, takes them off the list, and tells how the stream ended. `last` is
+    what was said of each, also of those that may yet succeed.
+    """
+    sent = list(waiting)
+    while waiting:
+        event, fault = yield from _event(service, response)
+        if fault is not None:
+            return fault
+        if event["event"] == "done":
+            break
+        if event["event"] == "document":
+            try:
+                index, told, over = _told(call, response, sent, event.get("document"))
+            except ServiceFailed as error:
+                return Fault(error, again=False)
+            last[index] = told
+            if over and index in waiting:
+                waiting.remove(index)
+                yield Emit((index, told))
+    return Fault(_unfinished(service), again=True)
+
+
+def _told(call: Call, response: httpx.Response, sent: Sequence[int], item: Any) -> tuple[int, Outcome, bool]:
+    """Which document an item is about, what became of it, and whether that stands."""
+    index = sent[answers.place(response.url, item, len(sent))]
+    told = answers.outcome(response.url, call.documents[index].name, item)
+    return index, told, told.error is None or item.get("status") not in AGAIN
 
 
 def batches(documents: Sequence[Document]) -> list[range]:
@@ -270,7 +327,10 @@ def _event(service: Service, response: httpx.Response) -> Generator[Step, Any, t
         return {}, Fault(_unfinished(service), again=True)
     if not isinstance(line, str):
         return {}, _fault(service, line)
-    event = answers.of_line(response.url, line)
+    try:
+        event = answers.of_line(response.url, line)
+    except ServiceFailed as error:
+        return {}, Fault(error, again=False)
     if event["event"] != "problem":
         return event, None
     status = int(event["problem"].get("status", 500))

@@ -35,6 +35,7 @@ _KINDS: Mapping[str, type[BadInput | OutsideSystem]] = {
     "too-late": TooLate,
 }
 _UNREADABLE = "unreadable-document"
+_OVERLOADED = "overloaded"
 _FOREIGN = "an answer that is none of an ocr_ops service"
 
 
@@ -66,7 +67,8 @@ def error_of(problem: Mapping[str, Any], status: int, told: float | None = None)
         return UnreadableDocument(*parts, status)
     if kind in _KINDS:
         return _KINDS[kind](*parts)
-    if status == HTTPStatus.TOO_MANY_REQUESTS or (status == HTTPStatus.SERVICE_UNAVAILABLE and told is not None):
+    away = status == HTTPStatus.SERVICE_UNAVAILABLE and told is not None
+    if away or kind == _OVERLOADED or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Overloaded(*parts, round(told or 1))
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         return NotAllowed(*parts)

@@ -60,4 +60,5 @@ class Settings:
         self, builder: httpx.Client | httpx.AsyncClient, timeout: float | None, each: float = math.inf
     ) -> Service:
         """For one call, which begins now, and of which an attempt may take `each` seconds."""
-        return Service(self.url, builder, self.retry, time.monotonic() + (timeout or self.timeout), each)
+        seconds = timeout or self.timeout
+        return Service(self.url, builder, self.retry, seconds, time.monotonic() + seconds, each)

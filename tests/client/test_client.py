@@ -217,17 +217,21 @@ def test_content_comes_with_progress(ask: Callable[..., Any], page_events: list[
             assert ask(server, "read", READ, output="pdf", progress=lambda *_: None) == expected
 
 
+def item(index: int, status: int = 200, kind: str = "") -> dict[str, Any]:
+    told = {"reading": {"pages": []}} if status == 200 else {"problem": {"type": f"urn:ocr-ops:problem:{kind}"}}
+    return {"event": "document", "document": {"index": index, "name": "x", "status": status, **told}}
+
+
+def named(count: int) -> list[Document]:
+    return [Document(f"{i}.png", bytes([65 + i])) for i in range(count)]
+
+
 def test_of_a_batch_only_what_may_yet_succeed_is_sent_again(ask: Callable[..., Any]) -> None:
     """Answers stand once they are there; an error in its place is one document's own."""
-
-    def item(index: int, status: int = 200, kind: str = "") -> dict[str, Any]:
-        told = {"reading": {"pages": []}} if status == 200 else {"problem": {"type": f"urn:ocr-ops:problem:{kind}"}}
-        return {"event": "document", "document": {"index": index, "name": "x", "status": status, **told}}
-
     first = events(item(0), item(1, 415, "unreadable-document"), item(2, 503, "overloaded"), drop=True)
     second = events(item(0), item(1), {"event": "done", "documents": 2})
     with scripted(first, second) as server:
-        found = ask(server, "batch", [Document(f"{i}.png", bytes([65 + i])) for i in range(4)])
+        found = ask(server, "batch", named(4))
         assert [outcome.name for outcome in found] == ["0.png", "1.png", "2.png", "3.png"]
         assert [type(outcome.error) for outcome in found] == [type(None), errors.UnreadableDocument] + [type(None)] * 2
         assert all(outcome.reading is not None for outcome in found if outcome.error is None)
@@ -235,6 +239,67 @@ def test_of_a_batch_only_what_may_yet_succeed_is_sent_again(ask: Callable[..., A
             "2.png",
             "3.png",
         ]
+
+
+ALONE = events(item(0, 504, "too-late"), {"event": "done", "documents": 1})
+
+
+@pytest.mark.parametrize(
+    ("after", "second", "third"),
+    [
+        ([ALONE], errors.TooLate, errors.OutsideSystem),
+        ([problem(503, "overloaded", Retry_After="3600")], errors.Overloaded, errors.Overloaded),
+        ([problem(401, "unauthorized")], errors.Overloaded, errors.NotAllowed),
+        ([events({"event": "document", "document": {"index": 7}})], errors.Overloaded, errors.ServiceFailed),
+        ([Said(body=b"nonsense\n")], errors.Overloaded, errors.ServiceFailed),
+    ],
+)
+def test_answers_of_a_batch_are_kept_when_trying_is_over(
+    ask: Callable[..., Any], after: list[Said], second: type[OcrOpsError], third: type[OcrOpsError]
+) -> None:
+    """A document keeps what was said of it last; one of which nothing was said has what went wrong."""
+    seen: list[tuple[int, int]] = []
+    first = events(item(0), item(1, 503, "overloaded"), drop=True)
+    with scripted(first, *after) as server:
+        found = ask(server, "batch", named(3), progress=lambda done, of: seen.append((done, of)))
+        assert found[0].reading is not None
+        assert isinstance(found[1].error, second)
+        assert isinstance(found[2].error, third)
+        assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_a_batch_that_nobody_answers_is_an_error(ask: Callable[..., Any]) -> None:
+    """Not one a document; and what one request too large for the service comes to says nothing about the next."""
+    for said in (problem(401, "unauthorized"), problem(413, "too-large")):
+        with scripted(said) as server, pytest.raises((errors.NotAllowed, errors.Refused)):
+            ask(server, "batch", named(40))
+    rest = events(*(item(index) for index in range(8)), {"event": "done", "documents": 8})
+    with scripted(problem(413, "too-large"), rest) as server:
+        found = ask(server, "batch", named(40))
+        assert [type(outcome.error) for outcome in found] == [errors.Refused] * 32 + [type(None)] * 8
+    whole = events(*(item(index) for index in range(32)), {"event": "done", "documents": 32})
+    with scripted(whole, problem(401, "unauthorized")) as server:
+        found = ask(server, "batch", named(70))
+        assert [type(outcome.error) for outcome in found] == [type(None)] * 32 + [errors.NotAllowed] * 38
+        assert len(server.asked) == 2
+
+
+def test_a_path_of_a_batch_that_cannot_be_opened_is_an_error_in_its_place(
+    ask: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The others are sent."""
+    (tmp_path / "there.png").write_bytes(READ)
+    with scripted(events(item(0), item(1), {"event": "done", "documents": 2})) as server:
+        found = ask(server, "batch", [tmp_path / "none.png", tmp_path / "there.png", tmp_path, READ, "nu\0ll.png"])
+        assert [outcome.name for outcome in found] == [
+            "none.png", "there.png", tmp_path.name, "document", "nu\0ll.png",
+        ]  # fmt: skip
+        assert [isinstance(outcome.error, errors.UnreadableDocument) for outcome in found] == [
+            True, False, True, False, True,
+        ]  # fmt: skip
+        assert len(server.asked) == 1
+        assert isinstance(ask(server, "batch", [tmp_path])[0].error, errors.UnreadableDocument)
+        assert len(server.asked) == 1
 
 
 def job(state: str, done: int = 0, **more: Any) -> Said:
