@@ -343,7 +343,7 @@ def _unfinished(service: Service) -> OcrOpsError:
 
 def _fault(service: Service, outcome: httpx.Response | httpx.TransportError) -> Fault | None:
     if isinstance(outcome, httpx.TransportError):
-        broken = not isinstance(outcome, httpx.UnsupportedProtocol)
+        broken = not isinstance(outcome, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
         return Fault(error_of_transport(service.url, outcome), again=broken)
     if outcome.is_success:
         return None

@@ -22,6 +22,7 @@ from ocr_ops.core.errors import (
     TooLate,
     UnreadableDocument,
     UnwritableLanguage,
+    UsageError,
 )
 
 PROBLEM = "application/problem+json"
@@ -81,6 +82,10 @@ def error_of(problem: Mapping[str, Any], status: int, told: float | None = None)
 
 def error_of_transport(url: object, error: httpx.TransportError) -> OcrOpsError:
     """A connection that could not be had, or broke."""
+    if isinstance(error, httpx.LocalProtocolError):
+        # What it says may hold the header that is wrong, and so the key.
+        found = "a request that cannot be written as HTTP"
+        return UsageError(url, found, "a URL and a key as HTTP takes them", "check both")
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         return TooLate(url, "no answer in time", "a quicker answer", "send fewer pages at once, or allow more time")
     found = f"no answer: {error}" if str(error) else f"no answer: {type(error).__name__}"

@@ -5,7 +5,7 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -26,7 +26,7 @@ WAIT = 3600.0
 @dataclass(frozen=True, slots=True)
 class Settings:
     url: str
-    key: str | None
+    key: str | None = field(repr=False)
     timeout: float
     retry: Retry
     verify: ssl.SSLContext | bool
@@ -35,14 +35,14 @@ class Settings:
     def of(
         cls, url: str, key: str | None, timeout: float, retry: Retry | None, verify: ssl.SSLContext | bool
     ) -> "Settings":
-        """`UsageError` for what is no URL of a service."""
+        """`UsageError` for what is no URL of a service, or no key."""
         try:
             parsed = httpx.URL(url)
         except httpx.InvalidURL as error:
             raise UsageError(url, str(error).lower(), "a URL", "such as http://localhost:3000") from None
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise UsageError(url, "no http or https URL", "one", "such as http://localhost:3000")
-        return cls(url.rstrip("/"), key or os.environ.get(KEY), timeout, retry or Retry(), verify)
+        return cls(url.rstrip("/"), _key(key), timeout, retry or Retry(), verify)
 
     @property
     def http(self) -> dict[str, Any]:
@@ -62,3 +62,16 @@ class Settings:
         """For one call, which begins now, and of which an attempt may take `each` seconds."""
         seconds = timeout or self.timeout
         return Service(self.url, builder, self.retry, seconds, time.monotonic() + seconds, each)
+
+
+def _key(given: str | None) -> str | None:
+    """The key given, or else that of the environment, without white space around it, as files that hold one have. One
+    that is empty is none. What is wrong with it is told without it.
+    """
+    for name, value in (("key", given), (KEY, os.environ.get(KEY))):
+        if key := (value or "").strip():
+            if not (key.isascii() and key.isprintable()):
+                remedy = "give it as it was shown when it was made"
+                raise UsageError(name, "characters that no key has", "printable ASCII", remedy)
+            return key
+    return None

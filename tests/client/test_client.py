@@ -367,6 +367,54 @@ def test_options_and_key_are_sent(ask: Callable[..., Any], monkeypatch: pytest.M
         assert READ in asked.body
 
 
+@pytest.mark.parametrize(
+    ("given", "kept", "sent"),
+    [
+        (None, "", None),
+        ("", " \n", None),
+        (None, "secret\n", "Bearer secret"),
+        ("", "secret", "Bearer secret"),
+        (" mine\r\n", "secret", "Bearer mine"),
+    ],
+)
+def test_an_empty_key_is_none_and_white_space_is_no_part_of_one(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str, sent: str | None
+) -> None:
+    """As files and unset variables of a container leave them."""
+    monkeypatch.setenv("OCR_OPS_API_KEY", kept)
+    with scripted(READING) as server, Client(server.url, given) as client:
+        client.read(READ)
+        assert server.asked[0].headers.get("Authorization") == sent
+
+
+@pytest.mark.parametrize("key", ["sécret", "sec\nret", "sec\x1bret", "sec\udce4ret", "sec\x7fret"])
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+def test_what_no_key_can_be_is_told_without_it(
+    monkeypatch: pytest.MonkeyPatch, client: type[Client | AsyncClient], key: str
+) -> None:
+    """Before anything is sent."""
+    monkeypatch.setenv("OCR_OPS_API_KEY", key)
+    for given, subject in ((key, "key"), (None, "OCR_OPS_API_KEY")):
+        with pytest.raises(errors.UsageError, match=f"^{subject}: .*printable ASCII") as caught:
+            client("http://localhost:3000", given)
+        assert "ret" not in str(caught.value)
+
+
+def test_what_cannot_be_written_as_http_is_told_once_and_without_its_headers() -> None:
+    """One of them is the key."""
+    with scripted(READING) as server, Client(server.url, "secret", retry=QUICK) as client:
+        tried: list[object] = []
+        client._http.headers["X-Odd"] = "secret\nmore"
+        client._http.event_hooks = {"request": [tried.append]}
+        for ask in (client.ready, lambda: client.read(READ)):
+            with pytest.raises(errors.UsageError, match="cannot be written as HTTP") as caught:
+                ask()
+            assert "secret" not in str(caught.value)
+        assert len(tried) == 2
+        assert not server.asked
+        assert "secret" not in repr(client._settings)
+
+
 def test_sources_are_paths_bytes_and_files(tmp_path: Path) -> None:
     """Each with the name a service is to call it."""
     path = tmp_path / "page.png"
