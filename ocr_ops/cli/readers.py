@@ -11,7 +11,7 @@ from ocr_ops.core.languages import require_writable
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.reading import Page, Reading
 from ocr_ops.core.release import Release
-from ocr_ops.core.workspace import Workspace
+from ocr_ops.core.workspace import Workspace, legible
 from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.documents import LIMITS
 from ocr_ops.runtime.outputs import render
@@ -58,7 +58,7 @@ class Here:
         reading = Reading(pages=tuple(pages), language=options.language)
         if output == "pdf":
             return self.decoders.searchable_pdf_here(reading, data, document.path, options)
-        return render(reading, output, name=document.below.name, document=b"", options=options).data
+        return render(reading, output, name=legible(document.below.name), document=b"", options=options).data
 
 
 class There:

@@ -19,7 +19,7 @@ from ocr_ops.cli.sources import Document, documents, targets
 from ocr_ops.core.errors import ExitCode, NotAllowed, OcrOpsError, ServiceAway, UnwritableLanguage, UsageError
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.record import write_atomic
-from ocr_ops.core.workspace import Workspace, shown
+from ocr_ops.core.workspace import Workspace, legible, shown
 
 if TYPE_CHECKING:
     from ocr_ops.cli.readers import Reads
@@ -173,8 +173,8 @@ class _Work:
         except _HOPELESS:
             raise
         except OcrOpsError as error:
-            told = str(error)
-            self.bar.say(f"ocr-ops: {told if told.startswith(document.path) else f'{document.path}: {told}'}")
+            told, path = legible(str(error)), legible(document.path)
+            self.bar.say(f"ocr-ops: {told if told.startswith(path) else f'{path}: {told}'}")
             return error.exit_code
         else:
             _hand_on(data, document, place, self.output)
@@ -188,7 +188,7 @@ def _hand_on(data: bytes, document: Document, place: Path | None, output: Output
         write_atomic(place, data)
         click.echo(shown(place))
     elif output == "json":
-        line = {"path": document.path, **json.loads(data)}
+        line = {"path": legible(document.path), **json.loads(data)}
         click.echo(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
     else:
         click.echo(data, nl=False)

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from ocr_ops.client.answers import Outcome
 from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.core.workspace import legible
 
 UNNAMED = "document"
 
@@ -33,12 +34,13 @@ def document(source: Source) -> Document:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         try:
-            return Document(path.name, path.read_bytes())
+            return Document(legible(path.name), path.read_bytes())
         except (OSError, ValueError) as error:
             found = str(getattr(error, "strerror", None) or error).lower()
-            raise UnreadableDocument(path, found, "a readable file", "check the path") from None
+            raise UnreadableDocument(legible(str(path)), found, "a readable file", "check the path") from None
     name = getattr(source, "name", UNNAMED)
-    return Document(os.path.basename(name) if isinstance(name, str) else UNNAMED, source.read())  # noqa: PTH119
+    named = legible(os.path.basename(name)) if isinstance(name, str) else UNNAMED  # noqa: PTH119
+    return Document(named, source.read())
 
 
 def documents(sources: Iterable[Source]) -> tuple[dict[int, Outcome], dict[int, Document]]:

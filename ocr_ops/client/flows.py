@@ -23,6 +23,7 @@ from ocr_ops.client.problems import AGAIN, error_of, error_of_answer, error_of_t
 from ocr_ops.client.retry import Retry
 from ocr_ops.core.errors import NotAllowed, OcrOpsError, OutsideSystem, Refused, ServiceFailed, TooLate
 from ocr_ops.core.options import OutputFormat, ReadOptions
+from ocr_ops.core.workspace import legible
 
 REMAINING = "X-OCR-Ops-Remaining-Ms"
 """Milliseconds that an answer is still of use: the service spends no more on it."""
@@ -101,12 +102,13 @@ class Service:
         headers = {"Accept": call.accept, REMAINING: str(round(remaining * 1000))}
         if call.method == "POST":
             headers[IDEMPOTENCY] = call.key
+        kind = "application/octet-stream"
         return self.builder.build_request(
             call.method,
             self.url + call.path,
             headers=headers,
             data=dict(call.fields),
-            files=[("file", (one.name, one.data, "application/octet-stream")) for one in call.documents] or None,
+            files=[("file", (legible(one.name), one.data, kind)) for one in call.documents] or None,
             timeout=httpx.Timeout(min(remaining, self.each), connect=min(remaining, CONNECT_SECONDS)),
         )
 

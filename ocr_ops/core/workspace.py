@@ -1,9 +1,13 @@
 """Where the toolkit keeps what it makes: one folder, `.ocr-ops` or `OCR_OPS_HOME`."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""What Python has in a name for bytes that are no UTF-8, and JSON may have in a text; no encoding takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +80,9 @@ class Workspace:
 def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     whole, here = path.absolute(), Path.cwd()
-    return str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole)
+    return legible(str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole))
+
+
+def legible(name: str) -> str:
+    """A file's name as it can be printed and sent: U+FFFD stands for bytes that are no UTF-8. It opens nothing."""
+    return _SURROGATES.sub("\ufffd", name)

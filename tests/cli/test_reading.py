@@ -97,6 +97,30 @@ def test_options_are_those_of_a_reading(run: Run, tmp_path: Path) -> None:
     assert "ja" in err
 
 
+def test_a_name_that_is_no_utf_8_is_read_like_any_other(run: Run) -> None:
+    """Printed, in JSON and sent with a mark for what cannot be; its output has the very name."""
+    odd = "scans/b\udce4.png"
+    Path("scans/b.png").rename(odd)
+    Path("scans/c\udce4.png").write_bytes(b"nothing")
+    for output in ("json", "text", "hocr"):
+        code, out, err = run("scans", "--output", output, "--out", "made")
+        assert code == 4
+        assert out.splitlines()[1].startswith("made/b\ufffd.")
+        assert err.startswith("ocr-ops: scans/c\ufffd.png: ")
+        assert err.count("\n") == 1
+    assert Path("made/b\udce4.txt").read_text() == "ba\n"
+    code, out, _ = run("scans", "--output", "json")
+    assert [json.loads(line)["path"] for line in out.splitlines()] == [
+        "scans/a.png", "scans/b\ufffd.png", "scans/sub/c.png",
+    ]  # fmt: skip
+    content = {"media_type": "text/plain", "encoding": "utf-8", "data": "from afar\n"}
+    with scripted(events({"event": "done", "pages": 0, "content": content})) as server:
+        assert run(odd, "scans/a.png", "--url", server.url, "-j", 1)[0] == 0
+        assert 'filename="b\ufffd.png"'.encode() in server.asked[0].body
+    code, _, err = run(odd, "--out", odd)
+    assert (code, err.partition(";")[0]) == (2, "ocr-ops: scans/b\ufffd.png: a document, or two outputs")
+
+
 def test_stdin_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `-`."""
     with Path("scans/b.png").open() as file:

@@ -423,9 +423,15 @@ def test_sources_are_paths_bytes_and_files(tmp_path: Path) -> None:
     assert document(READ) == Document("document", READ)
     with path.open("rb") as file:
         assert document(file) == Document("page.png", READ)
-    for missing in (tmp_path / "none.png", tmp_path):
-        with pytest.raises(errors.UnreadableDocument, match="a readable file"):
+    odd = tmp_path / "p\udce4ge.png"
+    odd.write_bytes(READ)
+    assert document(odd) == Document("p\ufffdge.png", READ)
+    with odd.open("rb") as file:
+        assert document(file) == Document("p\ufffdge.png", READ)
+    for missing in (tmp_path / "none.png", tmp_path, tmp_path / "n\udce4ne.png"):
+        with pytest.raises(errors.UnreadableDocument, match="a readable file") as caught:
             document(missing)
+        assert str(caught.value).isprintable()
 
 
 def test_the_client_needs_nothing_that_serves() -> None:
