@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from ocr_ops.core.errors import UnreadableDocument, UsageError
@@ -22,7 +23,7 @@ class Document:
     path: str
     """As it was named, or found."""
     below: Path
-    """Its name and, if it was found in a folder, the folders between."""
+    """Its name and, if it was found in a folder or by a glob, the folders between."""
 
     def read(self, most: int) -> bytes:
         """Its bytes; `UnreadableDocument` for what is no readable file, or more than `most` bytes."""
@@ -54,18 +55,28 @@ def documents(arguments: Sequence[str]) -> list[Document]:
 
 def _named(argument: str) -> Iterator[Document]:
     path = Path(argument)
+    # Unlike the methods of a path, `os.path` says no where it cannot tell: too long a name, a folder that is locked.
     if argument == STDIN:
         yield Document(STDIN, Path("stdin"))
-    elif path.is_dir():
+    elif os.path.isdir(path):  # noqa: PTH112
         yield from _in_folder(path)
-    elif not path.exists() and glob.has_magic(argument):
-        matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207  Path.glob takes no absolute pattern
-        for match in matches:
-            yield from _in_folder(Path(match)) if Path(match).is_dir() else [Document(match, Path(Path(match).name))]
-        if not matches:
-            yield Document(argument, Path(path.name))
+    elif not os.path.exists(path) and glob.has_magic(argument) and (matches := _matches(argument)):  # noqa: PTH110
+        yield from matches
     else:
         yield Document(argument, Path(path.name))
+
+
+def _matches(pattern: str) -> list[Document]:
+    """What a glob finds, each once, though `**` finds a folder and what is in it."""
+    fixed = Path(*takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    found: dict[Path, Document] = {}
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207  Path.glob takes no absolute pattern
+        for one in _in_folder(Path(match)) if Path(match).is_dir() else [Document(match, Path(match))]:
+            below = Path(os.path.relpath(one.path, fixed))
+            # A pattern may lead back out of what it found: such a document goes by its name.
+            below = Path(below.name) if ".." in below.parts else below
+            found.setdefault(Path(one.path), Document(one.path, below))
+    return list(found.values())
 
 
 def _in_folder(folder: Path) -> Iterator[Document]:
@@ -82,7 +93,7 @@ def targets(found: Sequence[Document], out: Path, suffix: str) -> list[Path]:
     """Where each document's output goes: into the folder `out`, or to the file `out`, if there is but one document.
 
     Documents that differ in their suffix alone keep it: `a.png.txt` beside `a.jpg.txt`. `UsageError` when an output
-    would take the place of a document.
+    would take the place of a document, by whichever path it is reached.
     """
     if len(found) == 1 and not out.is_dir() and out.suffix:
         paths = [out]
@@ -91,8 +102,9 @@ def targets(found: Sequence[Document], out: Path, suffix: str) -> list[Path]:
         often = Counter(short)
         long = [document.below.with_name(document.below.name + suffix) for document in found]
         paths = [out / (a if often[a] == 1 else b) for a, b in zip(short, long, strict=True)]
-    taken = {path.absolute() for path, times in Counter(paths).items() if times > 1}
-    taken |= {Path(document.path).absolute() for document in found}
-    if clash := next((path for path in paths if path.absolute() in taken), None):
+    real = [os.path.realpath(path) for path in paths]
+    taken = {path for path, times in Counter(real).items() if times > 1}
+    taken |= {os.path.realpath(document.path) for document in found}
+    if clash := next((path for path, place in zip(paths, real, strict=True) if place in taken), None):
         raise UsageError(clash, "a document, or two outputs", "a place of its own for each", "choose another --out")
     return paths

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,37 @@ def test_folders_are_searched_and_globs_filled_in(folder: Path) -> None:
     assert [str(document.below) for document in documents(["scans"])][3:] == ["sub/c.tif", "sub/deep/d.docx"]
 
 
+def test_what_a_glob_finds_lies_below_its_fixed_part(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each document once, in folders as they were found: two of one name do not meet."""
+    for name in ("a/x.png", "b/x.png"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(b"")
+
+    def below(pattern: str) -> list[str]:
+        return [str(document.below) for document in documents([pattern])]
+
+    assert below("scans/**/x.png") == ["a/x.png", "b/x.png"]
+    for same in (f"{folder}/*/x.png", "./scans//*/x.png", "scans/a/../*/x.png"):
+        assert below(same) == ["a/x.png", "b/x.png"]
+    assert below("scans/[ab]") == ["a/x.png", "b/x.png"]
+    assert below("scans/[ab].*") == ["a.PDF", "b.png"]
+    assert below("sc*/a/*.png") == ["scans/a/x.png"]
+    assert below("scans/a/*.png") == ["x.png"]
+    (folder.parent / "out.png").write_bytes(b"")
+    assert below("scans/[a]/../../out.png") == ["out.png"]
+    for pattern in ("scans/**", "./scans/**", "scans/**/*"):
+        found = names(pattern)
+        assert len({Path(path) for path in found}) == len(found)
+        assert {Path(path) for path in names("scans")} < {Path(path) for path in found}
+    places = targets(documents(["scans/**/*.png"]), Path("out"), ".txt")
+    assert [str(place) for place in places] == ["out/a/x.txt", "out/b.txt", "out/b/x.txt", "out/x[1].txt"]
+    monkeypatch.chdir(folder / "a")
+    assert below("../*/x.png") == ["a/x.png", "b/x.png"]
+
+
 def test_what_cannot_be_opened_is_told(folder: Path) -> None:
     """Missing, a folder by the time it is opened, or too large."""
-    for document in (*documents(["none.png", "scans/none*"]), Document("scans", Path("scans"))):
+    for document in (*documents(["none.png", "scans/none*", "n" * 300 + "*"]), Document("scans", Path("scans"))):
         with pytest.raises(UnreadableDocument, match="a readable document"):
             document.read(10_000)
     with pytest.raises(UnreadableDocument, match="5 bytes"):
@@ -85,3 +114,17 @@ def test_no_output_takes_a_documents_place(folder: Path) -> None:
         targets(documents(["scans/f.pdf"]), Path("scans"), ".pdf")
     with pytest.raises(UsageError, match="a place of its own"):
         targets(documents(["scans/sub/c.tif", "scans/sub"]), Path("out"), ".txt")
+
+
+def test_a_document_is_itself_by_whichever_path(folder: Path) -> None:
+    """Through `..`, and through links to it or to its folder."""
+    (folder / "f.pdf").write_bytes(b"")
+    (folder.parent / "linked").symlink_to(folder)
+    (folder.parent / "again.pdf").symlink_to(folder / "f.pdf")
+    (folder.parent / "hard.pdf").symlink_to("again.pdf")
+    ways = ("scans/f.pdf", "scans/sub/../f.pdf", "linked/f.pdf", "again.pdf", "hard.pdf")
+    folders = ("scans", "linked", "scans/sub/..", str(folder))
+    for path, out in (*product(ways, ways), *product(ways[:3], folders)):
+        with pytest.raises(UsageError, match="a place of its own"):
+            targets(documents([path]), Path(out), ".pdf")
+    assert targets(documents(["linked/f.pdf"]), Path("out"), ".pdf") == [Path("out/f.pdf")]
