@@ -1,5 +1,6 @@
 """The commands that look: read and doctor."""
 
+import errno
 import json
 import sys
 from collections import deque
@@ -16,7 +17,15 @@ from pydantic import ValidationError
 
 from ocr_ops.cli.options import POSITIVE, cli, json_option, print_rows
 from ocr_ops.cli.sources import Document, documents, targets
-from ocr_ops.core.errors import ExitCode, NotAllowed, OcrOpsError, ServiceAway, UnwritableLanguage, UsageError
+from ocr_ops.core.errors import (
+    BadInput,
+    ExitCode,
+    NotAllowed,
+    OcrOpsError,
+    ServiceAway,
+    UnwritableLanguage,
+    UsageError,
+)
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.record import write_atomic
 from ocr_ops.core.workspace import Workspace, legible, shown
@@ -169,7 +178,7 @@ class _Work:
 
     def _turn(self, document: Document, place: Path | None, coming: Future[bytes]) -> ExitCode:
         try:
-            data = coming.result()
+            _hand_on(coming.result(), document, place, self.output)
         except _HOPELESS:
             raise
         except OcrOpsError as error:
@@ -177,7 +186,6 @@ class _Work:
             self.bar.say(f"ocr-ops: {told if told.startswith(path) else f'{path}: {told}'}")
             return error.exit_code
         else:
-            _hand_on(data, document, place, self.output)
             return ExitCode.PASS
         finally:
             self.bar.document()
@@ -185,13 +193,27 @@ class _Work:
 
 def _hand_on(data: bytes, document: Document, place: Path | None, output: OutputFormat) -> None:
     if place is not None:
-        write_atomic(place, data)
+        _write(data, place)
         click.echo(shown(place))
     elif output == "json":
         line = {"path": legible(document.path), **json.loads(data)}
         click.echo(json.dumps(line, ensure_ascii=False, separators=(",", ":")))
     else:
         click.echo(data, nl=False)
+
+
+def _write(data: bytes, place: Path) -> None:
+    """`UsageError` for a place that cannot be written, like which all would be; `BadInput` for too long a name."""
+    try:
+        write_atomic(place, data)
+    except OSError as error:
+        # "File exists" is said of what should be a folder.
+        found = "not a directory" if isinstance(error, FileExistsError) else (error.strerror or str(error)).lower()
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "rename the document, or read it by itself"
+            raise BadInput(shown(place), found, "a name the disk takes", remedy) from None
+        remedy = "choose another --out, or make room"
+        raise UsageError(shown(place), found, "a place that can be written", remedy) from None
 
 
 class _Bar:

@@ -95,7 +95,7 @@ def targets(found: Sequence[Document], out: Path, suffix: str) -> list[Path]:
     Documents that differ in their suffix alone keep it: `a.png.txt` beside `a.jpg.txt`. `UsageError` when an output
     would take the place of a document, by whichever path it is reached.
     """
-    if len(found) == 1 and not out.is_dir() and out.suffix:
+    if len(found) == 1 and not os.path.isdir(out) and out.suffix:  # noqa: PTH112  as in `_named`
         paths = [out]
     else:
         short = [document.below.with_suffix(suffix) for document in found]

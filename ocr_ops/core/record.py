@@ -39,7 +39,8 @@ def short(digest: str) -> str:
 def write_atomic(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Writes `path` whole or not at all, also when the process or the machine stops half-way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not after the file's own name, which may be as long as a name can be.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)

@@ -97,6 +97,38 @@ def test_options_are_those_of_a_reading(run: Run, tmp_path: Path) -> None:
     assert "ja" in err
 
 
+def test_an_output_that_cannot_be_written_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As no defect: one line, and the code of a command that is wrong, for the next would not be written either."""
+    Path("file").write_bytes(b"")
+    for out in ("file", "file/made", "/proc/made", "scans/a.png"):
+        code, told, err = run("scans", "--out", out)
+        assert (code, told, err.count("\n")) == (2, "", 1)
+        assert err.startswith(f"ocr-ops: {out}/a.txt: ")
+    code, _, err = run("scans/b.png", "--out", "o" * 300)
+    assert (code, err.count("\n")) == (4, 1)
+    assert err.startswith(f"ocr-ops: scans/b.png: {'o' * 300}/b.txt: file name too long; expected ")
+
+    def full_disk(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    code, told, err = run("scans", "--out", "made")
+    assert (code, told) == (2, "")
+    assert err.startswith("ocr-ops: made/a.txt: no space left on device; expected ")
+    assert list(Path("made").iterdir()) == []
+
+
+def test_too_long_a_name_is_one_documents_own(run: Run) -> None:
+    """A name that is long enough for the document may be too long for its output; the others are written."""
+    Path("scans/b.png").rename(f"scans/{'b' * 251}.png")
+    code, told, err = run("scans", "--output", "hocr", "--out", "made")
+    assert (code, told.splitlines()) == (4, ["made/a.hocr", "made/sub/c.hocr"])
+    assert err.startswith(f"ocr-ops: scans/{'b' * 251}.png: ")
+    assert "file name too long" in err
+    assert err.count("\n") == 1
+    assert len([path for path in Path("made").rglob("*") if path.is_file()]) == 2
+
+
 def test_a_name_that_is_no_utf_8_is_read_like_any_other(run: Run) -> None:
     """Printed, in JSON and sent with a mark for what cannot be; its output has the very name."""
     odd = "scans/b\udce4.png"

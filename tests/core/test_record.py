@@ -57,6 +57,14 @@ def test_absent_and_binary_files_are_bad_records(tmp_path: Path) -> None:
         Note.from_file(tmp_path / "binary.json")
 
 
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path: Path) -> None:
+    """Its scratch file needs no longer one; where it is too long, none is left."""
+    write_atomic(tmp_path / ("n" * 255), b"whole")
+    with pytest.raises(OSError, match="too long"):
+        write_atomic(tmp_path / ("n" * 256), b"whole")
+    assert [file.name for file in tmp_path.iterdir()] == ["n" * 255]
+
+
 def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure before the rename keeps what stood there, and no scratch file."""
     path = tmp_path / "file"
