@@ -7,11 +7,13 @@ read` must not pay for torch or MLflow.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 import click
 
 from ocr_ops.cli import auditing, data, importing, keys, measure, models, optimizing, reading, releases, searching
-from ocr_ops.cli.options import cli
+from ocr_ops.cli.options import ReaderGone, cli
 from ocr_ops.core.errors import ExitCode, OcrOpsError
 from ocr_ops.core.workspace import legible
 
@@ -43,14 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
         click.echo("ocr-ops: interrupted; run it again to go on", err=True)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): there is nobody left to tell.
+        _leave(130)
+    except ReaderGone:
+        # There is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _leave(141)
     except Exception as error:
         if os.environ.get("OCR_OPS_DEBUG"):
             raise
         kind = f"{type(error).__module__}.{type(error).__name__}"
         click.echo(f"ocr-ops: a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where", err=True)
         sys.exit(70)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process without the documents that are still being read, for which `sys.exit` would wait. Nobody takes
+    what they come to, and nothing is half-written: files are whole or not there.
+    """
+    if reading.still_reads():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)

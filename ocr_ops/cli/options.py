@@ -1,7 +1,8 @@
 """What commands share: the group, options, types, and how rows are printed."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +50,32 @@ class Command(click.Command):
         self.help = (self.help or "").replace(r"\b", "\b")
 
 
+class ReaderGone(Exception):  # noqa: N818  nobody is there to be told of an error
+    """Whoever read our output went away (`| head`)."""
+
+
+@contextmanager
+def _piped() -> Iterator[None]:
+    """Click would end with code 1 for it, which is that of a gate."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderGone from error
+
+
 class Group(Command, click.Group):
     """Commands, and groups of them, whose examples keep their lines."""
 
     command_class = Command
     group_class = type
+
+    def make_context(self, *args: Any, **settings: Any) -> click.Context:
+        with _piped():
+            return super().make_context(*args, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _piped():
+            return super().invoke(ctx)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

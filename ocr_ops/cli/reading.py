@@ -3,13 +3,13 @@
 import errno
 import json
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 import click
@@ -41,6 +41,9 @@ _EXAMPLES = {"pages": "1-3,8", "language": "de or pt-BR"}
 _REMOTE_JOBS = 4
 _HOPELESS = (NotAllowed, ServiceAway, UnwritableLanguage, UsageError)
 """What is wrong with all documents if it is with one."""
+_LEAVING = (KeyboardInterrupt, BrokenPipeError)
+"""What leaves nobody who waits for the documents that are being read."""
+_THREADS = "ocr-ops read"
 
 
 def read_options(command: F) -> F:
@@ -133,14 +136,24 @@ def _cores() -> int:
 def _reader(url: str | None, options: ReadOptions, timeout: float, jobs: int) -> Iterator["Reads"]:
     from ocr_ops.cli.readers import Here, There
 
-    if url is None:
-        with closing(Here(options, max(1, _cores() // jobs))) as here:
-            yield here
-    else:
-        from ocr_ops.client import Client
+    reader: Reads
+    with ExitStack() as held:
+        if url is None:
+            reader = held.enter_context(closing(Here(options, max(1, _cores() // jobs))))
+        else:
+            from ocr_ops.client import Client
 
-        with Client(url, timeout=timeout) as client:
-            yield There(client)
+            reader = There(held.enter_context(Client(url, timeout=timeout)))
+        try:
+            yield reader
+        except _LEAVING:
+            held.pop_all()  # it ends with the process; documents still being read would only start it anew
+            raise
+
+
+def still_reads() -> bool:
+    """Whether documents are being read that are not waited for."""
+    return any(thread.name.startswith(_THREADS) for thread in threading.enumerate())
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +168,16 @@ class _Work:
     def done(self, found: Sequence[Document], places: Sequence[Path | None], jobs: int) -> ExitCode:
         """Reads them all, `jobs` at a time, and hands each on in its turn; the code is the first failure's."""
         code = ExitCode.PASS
-        with ThreadPoolExecutor(jobs, "read") as pool:
-            try:
-                for document, place, coming in zip(found, places, self._ahead(pool, found, jobs), strict=True):
-                    failed = self._turn(document, place, coming)
-                    code = code or failed
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool, patient = ThreadPoolExecutor(jobs, _THREADS), True
+        try:
+            for document, place, coming in zip(found, places, self._ahead(pool, found, jobs), strict=True):
+                failed = self._turn(document, place, coming)
+                code = code or failed
+        except _LEAVING:
+            patient = False
+            raise
+        finally:
+            pool.shutdown(wait=patient, cancel_futures=True)
         return code
 
     def _ahead(self, pool: ThreadPoolExecutor, found: Sequence[Document], jobs: int) -> Iterator[Future[bytes]]:
@@ -232,7 +247,7 @@ class _Bar:
             leave=False,
         )
         self.pages = 0
-        self.lock = Lock()
+        self.lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self

@@ -115,7 +115,8 @@ def main() -> None:
     _confine(libc)
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
-    control.send(READY)
+    with contextlib.suppress(BrokenPipeError):  # whoever started it was interrupted
+        control.send(READY)
     _Warden(control, libc).watch()
 
 

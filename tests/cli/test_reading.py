@@ -1,12 +1,20 @@
 """`ocr-ops read`: every output, to stdout or to files, however many documents, and whatever is wrong with some."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import cv2
+import psutil
 import pypdfium2
 import pytest
 
@@ -195,3 +203,92 @@ def test_what_is_wrong_with_all_documents_ends_at_once(run: Run) -> None:
     code, _, err = run("scans", "--url", server.url, "--timeout", "0.5")
     assert (code, err.count("\n")) == (5, 1)
     assert run("scans", "--url", "nowhere")[0] == 2
+
+
+PROGRAM = """
+import signal
+from ocr_ops.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
+main()
+"""
+CONTENT = {"media_type": "text/plain", "encoding": "utf-8", "data": "from afar\n"}
+DONE = events({"event": "done", "pages": 0, "content": CONTENT})
+
+
+@contextmanager
+def apart(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """`ocr-ops read` in a process of its own."""
+    root = Path(__file__).resolve().parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", PROGRAM, "read", *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def ended(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def interrupted(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Exit code and stderr of one that is interrupted, and has its processes with it."""
+    below = psutil.Process(process.pid).children(recursive=True)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    code = process.wait(20)
+    assert time.monotonic() - start < 5, "a second, on a quiet machine"
+    assert process.stderr is not None
+    while not all(map(ended, below)):
+        assert time.monotonic() - start < 10
+        time.sleep(0.01)
+    return code, process.stderr.read().strip()
+
+
+@pytest.mark.usefixtures("run")
+def test_an_interrupt_waits_for_no_document_here() -> None:
+    """What was written before stands, and nothing is left half-done."""
+    os.mkfifo("slow.png")
+    with apart("scans/a.png", "slow.png", "scans/b.png", "-j", "1", "--out", "made") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "made/a.txt\n"
+        with Path("slow.png").open("wb"):  # it is being read
+            assert interrupted(process) == (130, "ocr-ops: interrupted; run it again to go on")
+        assert process.stdout.read() == ""
+    assert [path.name for path in Path("made").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.usefixtures("run")
+def test_an_interrupt_waits_for_no_service() -> None:
+    """Which may take minutes to answer."""
+    hold = Event()
+    with scripted(DONE, replace(DONE, hold=hold)) as server:
+        with apart("scans", "--url", server.url, "-j", "1", "--out", "made") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "made/a.txt\n"
+            while len(server.asked) < 2:
+                time.sleep(0.01)
+            assert interrupted(process) == (130, "ocr-ops: interrupted; run it again to go on")
+        hold.set()
+    assert [path.name for path in Path("made").iterdir()] == ["a.txt"]
+
+
+@pytest.mark.usefixtures("run")
+def test_it_ends_when_nobody_reads_what_it_prints() -> None:
+    """As `| head -1` leaves it: the code of shells for a broken pipe, no word, and no wait for what is being read."""
+    second, third = Event(), Event()
+    with scripted(DONE, replace(DONE, hold=second), replace(DONE, hold=third)) as server:
+        with apart("scans", "--url", server.url, "-j", "1") as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "from afar\n"
+            process.stdout.close()
+            second.set()
+            assert process.wait(20) == 141
+            assert process.stderr.read() == ""
+        third.set()

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,12 +14,13 @@ NDJSON = "application/x-ndjson"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """An answer. `drop`: the connection ends after it, though more was promised."""
+    """An answer. `drop`: the connection ends after it, though more was promised. `hold`: it waits for that."""
 
     status: int = 200
     body: bytes = b"{}"
     headers: dict[str, str] = field(default_factory=dict)
     drop: bool = False
+    hold: threading.Event | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def _handler(answer: Callable[[Asked], Said]) -> type[BaseHTTPRequestHandler]:
         def do(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             said = answer(Asked(self.command, self.path, dict(self.headers), body))
+            if said.hold is not None:
+                said.hold.wait(60)
             if said.drop and not said.body:
                 self.close_connection = True
                 return
@@ -92,8 +95,9 @@ def _handler(answer: Callable[[Asked], Said]) -> type[BaseHTTPRequestHandler]:
             for name, value in said.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(said.body) + said.drop))
-            self.end_headers()
-            self.wfile.write(said.body)
+            with suppress(ConnectionError):  # who was held may have left
+                self.end_headers()
+                self.wfile.write(said.body)
             self.close_connection = self.close_connection or said.drop
 
         do_GET = do_POST = do_DELETE = do  # noqa: N815  names of the standard library
