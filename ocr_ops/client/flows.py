@@ -222,9 +222,9 @@ def outcomes(service: Service, call: Call) -> Flow:
                 break
     if unheard and len(unheard) == len(parts):
         raise unheard[0][1]
-    for part, error in unheard:
+    for part, why in unheard:
         for index in part:
-            yield Emit((index, Outcome(call.documents[index].name, error=error)))
+            yield Emit((index, Outcome(call.documents[index].name, error=why)))
 
 
 def _part(service: Service, call: Call, part: range) -> Flow:

@@ -218,7 +218,8 @@ def test_content_comes_with_progress(ask: Callable[..., Any], page_events: list[
 
 
 def item(index: int, status: int = 200, kind: str = "") -> dict[str, Any]:
-    told = {"reading": {"pages": []}} if status == 200 else {"problem": {"type": f"urn:ocr-ops:problem:{kind}"}}
+    problem = {"problem": {"type": f"urn:ocr-ops:problem:{kind}"}}
+    told: dict[str, Any] = {"reading": {"pages": []}} if status == 200 else problem
     return {"event": "document", "document": {"index": index, "name": "x", "status": status, **told}}
 
 
