@@ -28,13 +28,18 @@ log = logging.getLogger("bentoml.ocr_ops")
 
 
 class ApiKeys:
-    """The ring in a file, followed as it changes. A file that breaks leaves the last good ring in force."""
+    """The ring in a file, followed as it changes. A file that breaks leaves the last good ring in force; without one,
+    nobody is let in: whoever wrote keys there asked for them, whole or not.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._ring = KeyRing()
         self._any = False
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
+        """Of the file whose ring it is; None: of none."""
+        self._told: tuple[int, ...] | None = None
+        """Of the file that the log called broken."""
         self._pepper = secrets.token_bytes(32)
         self._known: OrderedDict[bytes, tuple[bool, float]] = OrderedDict()
         self._hashing: dict[bytes, asyncio.Task[bool]] = {}
@@ -44,25 +49,43 @@ class ApiKeys:
     @property
     def ring(self) -> KeyRing:
         """As the file is now: looking whether it changed takes microseconds."""
-        try:
-            found = os.stat(self.path)  # noqa: PTH116  Path.stat is three times as slow, and this is on every request
-        except OSError:
-            stamp = None
-        else:
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._ring = read_keys(self.path)
-            except BadRecord as error:
-                log.error("keys: %s; those read before stay in force", error)  # noqa: TRY400  the line says it all
+        self._look()
         return self._ring
 
     @property
     def any(self) -> bool:
-        """Whether there is a key, or was one: a service that asked for keys never stops to."""
-        self._any = self._any or bool(self.ring.keys)
+        """Whether there is a key, was one, or may be, in a file nobody can read: a service that asked for keys never
+        stops to.
+        """
+        if not self._any:
+            self._look()
         return self._any
+
+    def _look(self) -> None:
+        """Reads the file if it changed, and one that was broken again: what kept it from being read may have gone."""
+        stamp: tuple[int, ...] | None
+        try:
+            found = os.stat(self.path)  # noqa: PTH116  Path.stat is three times as slow, and this is on every request
+        except FileNotFoundError:
+            stamp = None
+        except OSError as error:
+            stamp = (error.errno or 0,)
+        else:
+            # A file whose rights alone changed has a new ctime, and no other mark of it.
+            stamp = (found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size)
+        if stamp == self._stamp:
+            return
+        try:
+            self._ring = read_keys(self.path)
+        except BadRecord as error:
+            self._any = True
+            if stamp != self._told:
+                self._told = stamp
+                kept = "those read before stay in force" if self._ring.keys else "nobody is let in until it is whole"
+                log.error("keys: %s; %s", error, kept)  # noqa: TRY400  the line says it all
+            return
+        self._stamp = stamp
+        self._any = self._any or bool(self._ring.keys)
 
     async def key(self, whole: str, address: str) -> Key | None:
         """Whose key this is, if it is good now; None for any other. `Overloaded` when too many wrong ones came."""

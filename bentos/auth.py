@@ -19,7 +19,7 @@ from bentos.api_keys import ApiKeys
 from bentos.champion import asked_address, choice, end, switch
 from bentos.tokens import Tokens, TokenSettings
 from ocr_ops.core.errors import OcrOpsError, UsageError
-from ocr_ops.core.keys import Limits, Role, read_keys
+from ocr_ops.core.keys import Limits, Role, absent, read_keys
 from ocr_ops.core.workspace import Workspace
 
 AUTH = "OCR_OPS_AUTH"
@@ -126,18 +126,21 @@ def _role(scope: Scope, access: Access) -> Role | None:
 
 
 def require_access() -> None:
-    """Ends the process with one line where strangers could reach the service and nobody would be asked for a key."""
+    """Ends the process with one line where strangers could reach the service and nobody would be asked for a key, or
+    where nobody can tell which keys there are.
+    """
     access = Access.from_environment()
     host, port = asked_address()
-    if ipaddress.ip_address(host).is_loopback:
-        return
+    here = ipaddress.ip_address(host).is_loopback
     if not access.wanted:
+        if here:
+            return
         end(UsageError(AUTH, f"off, on {host}", "off on loopback alone", "unset it, or pass --host 127.0.0.1"))
     try:
-        usable = access.tokens is not None or bool(read_keys(access.keys.path).keys)
+        usable = bool(read_keys(access.keys.path).keys) or access.tokens is not None
     except OcrOpsError as error:
         end(error)
-    if not usable:
+    if not here and not usable:
         end(
             UsageError(
                 f"{host}:{port}",
@@ -152,7 +155,7 @@ def default_host() -> str:
     """Where `bentoml serve` listens unless it is told: on loopback while there is no key, except in a container."""
     if "BENTOML_CONTAINERIZED" in os.environ or os.environ.get("OCR_OPS_JWT_ISSUER"):
         return "0.0.0.0"  # noqa: S104  with a key, or not at all: `require_access` sees to it
-    return "0.0.0.0" if Workspace.current().api_keys.exists() else "127.0.0.1"  # noqa: S104
+    return "127.0.0.1" if absent(Workspace.current().api_keys) else "0.0.0.0"  # noqa: S104
 
 
 def _require_local(scope: Scope) -> None:

@@ -164,9 +164,18 @@ def read_keys(path: Path) -> KeyRing:
     try:
         return KeyRing.from_file(path)
     except BadRecord:
-        if path.exists():
-            raise
-        return KeyRing()
+        if absent(path):
+            return KeyRing()
+        raise
+
+
+def absent(path: Path) -> bool:
+    """Whether there is no such file. One that cannot be looked at may be there."""
+    try:
+        path.stat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def change_keys(path: Path, change: Callable[[KeyRing], Changed]) -> Changed:

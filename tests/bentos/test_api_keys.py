@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from bentos import api_keys
 from bentos.api_keys import FAILURES, ApiKeys
-from ocr_ops.core.errors import Overloaded
-from ocr_ops.core.keys import Limits, Secret, change_keys, now
+from ocr_ops.core.errors import BadRecord, Overloaded
+from ocr_ops.core.keys import KeyRing, Limits, Secret, change_keys, now, read_keys
 
 
 @pytest.fixture
@@ -77,6 +78,58 @@ def test_a_file_that_breaks_leaves_the_last_good_ring(path: Path, caplog: pytest
         for _ in range(3):
             assert await keys.key(key, "")
         assert caplog.text.count("stay in force") == 1
+
+    checked(path, work)
+
+
+@pytest.mark.parametrize("broken", ["{", '{"keys": 7}', "a link to itself"])
+def test_a_file_that_nobody_can_read_closes_the_service(
+    path: Path, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also in a worker that starts then, and read it never; it opens to those with a key once the file is whole."""
+    key = make(path)
+    whole = path.read_bytes()
+
+    def damage() -> None:
+        path.unlink()
+        if broken.startswith("{"):
+            path.write_text(broken)
+        else:
+            path.symlink_to(path)
+
+    def repair() -> None:
+        path.unlink()
+        path.write_bytes(whole)
+
+    damage()
+
+    async def work(keys: ApiKeys) -> None:
+        for _ in range(3):
+            assert keys.any
+            assert await keys.key(key, "") is None
+        assert caplog.text.count("nobody is let in until it is whole") == 1
+        await asyncio.to_thread(repair)
+        assert await keys.key(key, "")
+        await asyncio.to_thread(path.unlink)
+        assert keys.any
+
+    checked(path, work)
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it did not change: no descriptor was left, say."""
+    key, failures = make(path), [BadRecord(path, "too many open files", "a KeyRing", "check the file")]
+
+    def read(path: Path) -> KeyRing:
+        if failures:
+            raise failures.pop()
+        return read_keys(path)
+
+    monkeypatch.setattr(api_keys, "read_keys", read)
+
+    async def work(keys: ApiKeys) -> None:
+        assert keys.any
+        assert await keys.key(key, "")
 
     checked(path, work)
 

@@ -11,11 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from bentos import auth
 from bentos.api.journal import Requests
 from bentos.api.operations import Dispatch, Operation, Table
 from bentos.api.problems import Problems
 from bentos.api_keys import ApiKeys
-from bentos.auth import Access, Guard, default_host
+from bentos.auth import Access, Guard, default_host, require_access
 from bentos.headers import secured
 from bentos.tokens import Tokens, TokenSettings
 from ocr_ops.core.errors import ServerDied
@@ -152,6 +153,18 @@ def test_a_first_key_closes_the_service_for_good(service: Service) -> None:
     assert service.ask("/v1/ocr", key).status_code == 401
 
 
+def test_a_broken_file_of_keys_closes_the_service_too(service: Service) -> None:
+    """Nobody is taken for this machine's own while nobody can tell which keys there are."""
+    key = service.make("a", "read")
+    whole = service.keys.read_bytes()
+    service.keys.write_bytes(whole[:-9])
+    assert service.ask("/v1/ocr").status_code == 401
+    assert service.ask("/v1/ocr", key).status_code == 401
+    service.keys.write_bytes(whole)
+    assert service.ask("/v1/ocr").status_code == 401
+    assert service.ask("/v1/ocr", key).status_code == 200
+
+
 def test_where_nobody_is_asked_keys_do_not_matter(tmp_path: Path) -> None:
     """On loopback, for the toolkit's own servers."""
     service = Service(tmp_path / "keys.json", wanted=False)
@@ -284,6 +297,29 @@ def test_the_service_listens_here_until_there_is_a_key(tmp_path: Path, monkeypat
     monkeypatch.delenv("OCR_OPS_JWT_ISSUER")
     monkeypatch.setenv("BENTOML_CONTAINERIZED", "true")
     assert default_host() == "0.0.0.0"
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+def test_a_service_does_not_start_with_a_broken_file_of_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *, tokens: bool
+) -> None:
+    """Not on loopback either, where it would be open without one; where nobody is asked, it does not matter."""
+    monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path))
+    if tokens:
+        monkeypatch.setenv("OCR_OPS_JWT_ISSUER", "https://provider.example")
+        monkeypatch.setenv("OCR_OPS_JWT_AUDIENCE", AUDIENCE)
+    (tmp_path / "keys.json").write_text("{")
+    for host in ("127.0.0.1", "0.0.0.0"):
+        monkeypatch.setattr(auth, "asked_address", lambda host=host: (host, 3000))
+        with pytest.raises(SystemExit) as ended:
+            require_access()
+        assert ended.value.code == 4
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {tmp_path / 'keys.json'}: no JSON")
+        assert told.count("\n") == 1
+    monkeypatch.setenv("OCR_OPS_AUTH", "off")
+    monkeypatch.setattr(auth, "asked_address", lambda: ("127.0.0.1", 3000))
+    require_access()
 
 
 @pytest.mark.parametrize(

@@ -129,3 +129,7 @@ def test_a_broken_ring_is_no_empty_one(tmp_path: Path) -> None:
     with pytest.raises(BadRecord):
         change_keys(path, make)
     assert path.read_text() == "{"
+    path.unlink()
+    path.symlink_to(path)
+    with pytest.raises(BadRecord, match="symbolic links"):
+        read_keys(path)
