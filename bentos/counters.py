@@ -16,6 +16,10 @@ from bentos.store import Store
 T = TypeVar("T")
 KEPT_SECONDS = 40 * 86_400
 """Longer than any period lasts."""
+BUSY_SECONDS = 2.0
+"""For which a step waits for those of other processes."""
+AGAIN_SECONDS = 5.0
+"""After which a file that failed is tried again: until then nobody waits for it."""
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -52,11 +56,18 @@ class Counters(Protocol):
 
 
 class LocalCounters:
-    """In a file, so that the gateway's workers share them and a restart forgets nothing; in memory where that fails."""
+    """In a file, so that the gateway's workers share them and a restart forgets nothing; in memory while that fails.
+
+    What was counted in memory is not added to the file later. One log line tells each change.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._database: sqlite3.Connection | None = None
+        self._file: sqlite3.Connection | None = None
+        self._memory: sqlite3.Connection | None = None
+        self._again = 0.0
+        """When the file is tried again, on the monotonic clock."""
+        self._well = True
         self._pool = ThreadPoolExecutor(1, "counters")
 
     async def take(self, caller: str, per_minute: int) -> Taken:
@@ -71,15 +82,29 @@ class LocalCounters:
         return await asyncio.get_running_loop().run_in_executor(self._pool, self._whole, work)
 
     def _whole(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """All of it or nothing, on the one thread that has the connection."""
-        if self._database is None:
-            self._database = _opened(self.path)
-        try:
-            return _transaction(self._database, work)
-        except sqlite3.Error as error:
-            log.warning("%s: %s; counting in memory from here on", self.path, error)
-            self._database = _opened(None)
-            return _transaction(self._database, work)
+        """All of it or nothing, on the one thread that has the connections."""
+        if time.monotonic() >= self._again:
+            try:
+                self._file = self._file or _opened(self.path)
+                found = _transaction(self._file, work)
+            except (OSError, sqlite3.Error) as error:
+                self._failed(error)
+            else:
+                if not self._well:
+                    log.warning("%s: counting in it again", self.path)
+                self._well = True
+                return found
+        self._memory = self._memory or _opened(None)
+        return _transaction(self._memory, work)
+
+    def _failed(self, error: Exception) -> None:
+        if self._well:
+            log.warning("%s: %s; counting in memory until it can be used again", self.path, error)
+        self._well = False
+        self._again = time.monotonic() + AGAIN_SECONDS
+        if self._file is not None:
+            self._file.close()  # with whatever it left half done; the next attempt opens it anew
+            self._file = None
 
 
 class RedisCounters:
@@ -103,10 +128,11 @@ class RedisCounters:
 
 
 def _opened(path: Path | None) -> sqlite3.Connection:
+    """The counters in a file, or in memory. `OSError` or `sqlite3.Error` where the file cannot be used."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    database = sqlite3.connect(path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        database = sqlite3.connect(path or ":memory:", timeout=2.0, isolation_level=None, check_same_thread=False)
         # A power cut may lose the last seconds of counting; nothing is worth an fsync on every request.
         database.executescript(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
@@ -116,9 +142,9 @@ def _opened(path: Path | None) -> sqlite3.Connection:
         )
         database.execute("DELETE FROM pages WHERE at < ?", (time.time() - KEPT_SECONDS,))
         database.execute("DELETE FROM buckets WHERE at < ?", (time.time() - 3600,))
-    except (OSError, sqlite3.Error) as error:
-        log.warning("%s: %s; counting in memory", path, error)
-        return _opened(None)
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

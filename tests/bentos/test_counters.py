@@ -1,8 +1,11 @@
 """Counters: one set of promises, kept by the file on this machine and by Redis alike."""
 
 import asyncio
+import logging
+import sqlite3
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,6 +121,37 @@ def test_workers_share_the_file_and_a_restart_forgets_nothing(tmp_path: Path) ->
 
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(worker, range(4))) == 10
+
+
+def test_a_file_that_is_busy_for_a_moment_loses_no_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it was open already or is not yet: meanwhile memory counts, and the log tells each change once."""
+    caplog.set_level(logging.WARNING)
+    monkeypatch.setattr("bentos.counters.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("bentos.counters.AGAIN_SECONDS", 3600.0)
+    path = tmp_path / "limits.db"
+
+    async def work() -> None:
+        first, second = LocalCounters(path), LocalCounters(path)
+        assert await first.add("a", 10, BOTH, force=False)
+        assert [(await first.take("b", 1)).allowed for _ in range(2)] == [True, False]
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for one in (first, second):
+                assert await one.add("a", 9, BOTH, force=False) == {"day": 9, "month": 9}
+                assert await one.add("a", 2, BOTH, force=False) is None
+                assert (await one.take("b", 1)).allowed
+            assert caplog.text.count("counting in memory") == 2
+            other.execute("ROLLBACK")
+        for one in (first, second):
+            one._again = 0.0
+            assert await one.add("a", 1, BOTH, force=False) is None
+            assert await one.add("a", 0, BOTH, force=True) == {"day": 10, "month": 10}
+            assert not (await one.take("b", 1)).allowed
+        assert caplog.text.count("counting in it again") == 2
+
+    asyncio.run(work())
 
 
 def test_without_a_disk_it_counts_in_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
