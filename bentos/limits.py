@@ -4,6 +4,7 @@ A request takes a token and puts one page by. As pages are read, more are put by
 document ends in a refusal where the quota does, not beyond. In the end those that were read are charged, and no others.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -103,24 +104,28 @@ class Pages:
     """Pages put by."""
     counts: dict[str, int] = field(default_factory=dict)
     """What each period held when it was last looked at."""
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """The documents of a batch cover their pages one after the other: each knows what those before it put by."""
 
     async def cover(self, pages: int) -> None:
-        if pages <= self.held:
-            return
-        more = max(min(self.held, BLOCK), pages - self.held)
-        for step in dict.fromkeys((more, pages - self.held)):  # a block, or what is left for these
-            found = await self.meter.add(self.caller, step, self.periods)
-            if found is not None:
-                self.held += step
-                self.counts = found
+        async with self._turn:
+            if pages <= self.held:
                 return
-        raise self._used_up()
+            more = max(min(self.held, BLOCK), pages - self.held)
+            for step in dict.fromkeys((more, pages - self.held)):  # a block, or what is left for these
+                found = await self.meter.add(self.caller, step, self.periods)
+                if found is not None:
+                    self.held += step
+                    self.counts = found
+                    return
+            raise self._used_up()
 
     async def settle(self, pages: int) -> None:
-        if pages != self.held:
-            found = await self.meter.add(self.caller, pages - self.held, self.periods, force=True)
-            self.counts = found or self.counts
-            self.held = pages
+        async with self._turn:
+            if pages != self.held:
+                found = await self.meter.add(self.caller, pages - self.held, self.periods, force=True)
+                self.counts = found or self.counts
+                self.held = pages
 
     def reset(self, name: str) -> int:
         """Seconds until a period ends."""

@@ -113,6 +113,34 @@ def test_many_documents_at_once_share_a_quota(tmp_path: Path) -> None:
     metered(work, tmp_path / "limits.db")
 
 
+@settings(max_examples=20)
+@given(lengths=st.lists(st.integers(1, 6), min_size=2, max_size=8))
+def test_a_batch_is_read_to_its_end_where_the_quota_holds_it(
+    tmp_path_factory: pytest.TempPathFactory, lengths: list[int]
+) -> None:
+    """To the page, though its documents are read at the same time."""
+    who = caller(pages_per_day=sum(lengths))
+
+    async def work(meter: Meter) -> None:
+        pages = meter.allowance(who)
+        assert pages
+        usage = Usage(allowance=pages)
+
+        async def document(length: int) -> None:
+            for _ in range(length):
+                await usage.read()
+
+        await pages.cover(1)
+        await asyncio.gather(*(document(length) for length in lengths))
+        assert pages.held == usage.pages == sum(lengths)
+        await pages.settle(usage.pages)
+        assert await used(meter, who) == sum(lengths)
+        with pytest.raises(Refusal):
+            await usage.read()
+
+    metered(work, tmp_path_factory.mktemp("limits") / "limits.db")
+
+
 def test_periods_end_with_the_day_and_the_month(tmp_path: Path) -> None:
     """UTC; also in December."""
     meter = Meter(Limits(), LocalCounters(tmp_path / "limits.db"), None)
