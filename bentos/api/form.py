@@ -142,9 +142,17 @@ async def _value(value: str | UploadFile) -> str | Document:
 
 
 class _Parser(MultiPartParser):
-    """Keeps files in memory, which the bounded body bounds: documents of strangers are not written to disk."""
+    """Keeps files in memory, which the bounded body bounds: documents of strangers are not written to disk.
+
+    Names and values are UTF-8, or else Latin-1, whatever `charset` says: it could name any codec Python has, and some,
+    as UTF-7, make what cannot be written into an answer.
+    """
 
     spool_max_size = 0
+
+    def on_part_begin(self) -> None:
+        super().on_part_begin()
+        self._charset = "utf-8"
 
     def close(self) -> None:
         """Closes the files, also one that is not whole, which no form has."""

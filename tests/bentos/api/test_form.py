@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from bentos.api.form import Asked, receive
-from bentos.api.problems import Refusal
+from bentos.api.problems import Refusal, answer_of
 from ocr_ops.core.options import ReadOptions
 
 PNG = b"\x89PNG\r\n\x1a\n and so on"
@@ -189,3 +189,21 @@ def test_any_file_name_is_taken_as_it_is(name: str) -> None:
     head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'.encode()
     found = asked(head + PNG + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
     assert found.documents[0].data == PNG
+
+
+@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "utf-16", "punycode", "idna", "x"])
+def test_a_form_is_utf_8_whatever_charset_it_names(charset: str) -> None:
+    """Of Python's codecs some make half of a character, which no answer can hold, or fail in ways of their own."""
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    for name in ("+2AA-", "\\ud800", "ü"):
+        part = f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{name}\r\n'
+        file = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        refused = refusal((part + file).encode() + PNG + b"\r\n--x--\r\n", kind)
+        assert refused.status == 422
+        assert answer_of(refused).status_code == 422
+        found = asked(file.encode() + PNG + b"\r\n--x--\r\n", kind)
+        assert found.documents[0].name == name
+        value = part.replace(f'name="{name}"', 'name="pages"') + file
+        assert answer_of(refusal(value.encode() + PNG + b"\r\n--x--\r\n", kind)).status_code == 422
+    latin = b'--x\r\nContent-Disposition: form-data; name="file"; filename="\xfc.png"\r\n\r\n' + PNG + b"\r\n--x--\r\n"
+    assert asked(latin, "multipart/form-data; boundary=x; charset=iso-8859-1").documents[0].name == "ü.png"
