@@ -96,7 +96,7 @@ _KEY: Schema = {
     "schema": {"type": "string", "pattern": IDEMPOTENCY_PATTERN},
 }
 _JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
-_REFUSALS = (406, 408, 413, 415, 422, 504)
+_REFUSALS = (408, 413, 415, 422, 504)
 
 
 def _told(path: str, handler: Handler, summary: str, kind: type[Value] | None = None, **more: Any) -> Operation:
@@ -119,7 +119,7 @@ OPERATIONS = (
         body={"multipart/form-data": _form(_FILE)},
         parameters=(*_PARAMETERS, _KEY),
         answers={200: {**dict.fromkeys(MEDIA_TYPES), "application/json": Reading, NDJSON: None, EVENTS: None}},
-        problems=(*_REFUSALS, 409),
+        problems=(406, *_REFUSALS, 409),
         models=(PageEvent, DoneEvent, ProblemEvent),
     ),
     Operation(
@@ -134,7 +134,7 @@ OPERATIONS = (
         body={"multipart/form-data": _form({"type": "array", "items": _FILE, "minItems": 1, "maxItems": BATCH_FILES})},
         parameters=(*_PARAMETERS, _KEY),
         answers={200: {"application/json": Batch, NDJSON: None, EVENTS: None}},
-        problems=(*_REFUSALS, 409),
+        problems=(406, *_REFUSALS, 409),
         models=(DocumentEvent, BatchDoneEvent),
     ),
     Operation(
@@ -162,7 +162,7 @@ OPERATIONS = (
         body={"multipart/form-data": _form(_FILE, {"webhook": _WEBHOOK})},
         parameters=(*_PARAMETERS, _KEY),
         answers={202: {"application/json": jobs.JobStatus}},
-        problems=(*_REFUSALS, 429),
+        problems=(406, *_REFUSALS, 429),
         tag="jobs",
     ),
     Operation(

@@ -48,14 +48,23 @@ class Asked:
     """The fields beside those that every form may have."""
 
 
-async def receive(request: Request, *, limit: int, files: int = 1, more: tuple[str, ...] = ()) -> Asked:
+async def receive(
+    request: Request,
+    *,
+    limit: int,
+    files: int = 1,
+    more: tuple[str, ...] = (),
+    otherwise: OutputFormat | None = None,
+) -> Asked:
     """Receives a form: at most `files` documents, of at most `limit` bytes together. `Refusal` says the status.
 
     The query is checked before a byte of the body is received; where both name an option, the form wins. `more` are
-    fields it may have beside the options.
+    fields it may have beside the options. The output that none of them names is `otherwise`, or what `Accept` prefers.
     """
     names = (*OPTIONS, *more)
     query = _fields(request.query_params.multi_items(), names, "query parameter")
+    if otherwise is not None:
+        query = {OUTPUT: otherwise, **query}
     asked_for({name: value for name, value in query.items() if name in OPTIONS}, request)
     items = await _items(request, limit, files)
     documents = [value for name, value in items if name == FIELD and isinstance(value, Document)]

@@ -13,6 +13,8 @@ from bentos.api.form import Asked, receive
 from bentos.api.serving import deadline_of, gateway_of, unless_left
 from bentos.deadline import Deadline
 from bentos.engine import Engine
+from bentos.usage import Usage
+from ocr_ops.core.record import digest_bytes
 
 MAX_SIDE = 2000
 """Of the picture, pixels: more than screens show, and a page of it is a few hundred KB."""
@@ -22,7 +24,14 @@ _QUALITY = 85
 async def preview(request: Request) -> Response:
     gateway, deadline = gateway_of(request), deadline_of(request)
     with gateway.admission.admit():
-        asked = await receive(request, limit=gateway.engine.limits.max_bytes)
+        try:
+            async with deadline.timeout():
+                # What `Accept` names is a picture, and no output.
+                asked = await receive(request, limit=gateway.engine.limits.max_bytes, otherwise="json")
+        except TimeoutError:
+            raise deadline.too_late("document") from None
+        usage: Usage = request.state.usage
+        usage.documents += await run_in_threadpool(lambda: [digest_bytes(one.data) for one in asked.documents])
         image = await unless_left(request, _first(gateway.engine, asked, deadline))
         if image is None:
             return Response(status_code=204)
