@@ -193,11 +193,22 @@ def test_a_stream_is_passed_on_as_it_comes(client: httpx.Client, upstream: Upstr
 
 
 def test_too_large_a_body_is_a_problem(client: httpx.Client) -> None:
-    """A batch of 64 MiB passes."""
+    """A batch of 64 MiB passes, and a job of 100."""
     assert client.post("/v1/ocr/batch", content=bytes(64 * 2**20)).status_code == 200
-    answer = client.post("/v1/ocr", content=bytes(66 * 2**20))
-    assert answer.status_code == answer.json()["status"] == 413
-    assert answer.headers["content-type"] == "application/problem+json"
+    assert client.post("/v1/jobs", content=bytes(100 * 2**20 + 60_000)).status_code == 200
+    for path, megabytes in (("/v1/ocr", 64), ("/v1/jobs/", 64), ("/v1/jobs", 100)):
+        answer = client.post(path, content=bytes((megabytes + 2) * 2**20))
+        assert answer.status_code == answer.json()["status"] == 413
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.json()["expected"] == f"at most {megabytes} MiB"
+
+
+def test_a_job_is_passed_on_as_all_else_is(client: httpx.Client) -> None:
+    """Its place has a size of its own, and no other rules."""
+    claims = {"X-Forwarded-For": "8.8.8.8", "Forwarded": "for=8.8.8.8", "Authorization": "Bearer key"}
+    jobs, about = (client.get(path, headers=claims).json() for path in ("/v1/jobs", "/v1/about"))
+    assert jobs == {**about, "path": "/v1/jobs"}
+    assert jobs["x-forwarded-for"] == "127.0.0.1"
 
 
 def test_metrics_stay_inside(client: httpx.Client) -> None:
@@ -221,9 +232,10 @@ def test_a_service_that_is_away_is_a_problem(
 ) -> None:
     _, secure, _ = start(_free_port())
     context = ssl.create_default_context(cafile=str(certificates.authority))
-    answer = httpx.get(f"https://localhost:{secure}/v1/about", verify=context)
-    assert answer.status_code == answer.json()["status"] == 503
-    assert answer.headers["retry-after"] == "5"
+    for path in ("/v1/about", "/v1/jobs"):
+        answer = httpx.get(f"https://localhost:{secure}{path}", verify=context)
+        assert answer.status_code == answer.json()["status"] == 503
+        assert answer.headers["retry-after"] == "5"
 
 
 def test_no_key_comes_into_the_log(front: tuple[int, int, Path], client: httpx.Client) -> None:
