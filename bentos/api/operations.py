@@ -1,9 +1,11 @@
 """Operations: every call the API answers, told once. Routes, roles, metrics' labels and OpenAPI are made of this."""
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -16,6 +18,7 @@ from ocr_ops.core.record import Value
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 Schema = Mapping[str, Any]
 Handler = Callable[[Request], Awaitable[Response]]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class Table:
         self._paths = [(path, compile_path(path), methods) for path, methods in paths.items()]
 
     def match(self, method: str, path: str) -> Match:
+        if _CONTROL.search(path):
+            return Match()
         for ours, (regex, _, convertors), methods in self._paths:
             if found := regex.match(path):
                 parameters = {name: convertors[name].convert(text) for name, text in found.groupdict().items()}
@@ -84,7 +89,11 @@ class Table:
 
 
 class Dispatch:
-    """The innermost app: runs the operation that was found; paths that are not ours go to `others`."""
+    """The innermost app: runs the operation that was found; paths that are not ours go to `others`.
+
+    A path with a control character is nobody's: a router's `$` matches before a line feed, too, and what stands in
+    front of the service and keeps a path from strangers may not know it so spelt.
+    """
 
     def __init__(self, others: ASGIApp) -> None:
         self.others = others
@@ -92,6 +101,8 @@ class Dispatch:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match: Match = scope["state"]["match"]
         if match.allow is None:
+            if _CONTROL.search(scope["path"]):
+                raise HTTPException(404)
             await self.others(scope, receive, send)
         elif match.operation is not None:
             answer = await match.operation.handler(Request(scope, receive))

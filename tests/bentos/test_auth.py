@@ -230,12 +230,15 @@ def test_a_token_opens_what_its_roles_do(tmp_path: Path) -> None:
 
 def test_metrics_are_for_this_machine_or_a_role(service: Service, tmp_path: Path) -> None:
     """Or for all, where that is said."""
-    service.make("a", "read")
+    service_key = service.make("a", "read")
     assert service.ask("/metrics", method="GET").status_code == 200
     assert service.ask("/metrics", method="GET", client=AWAY).status_code == 401
     assert service.ask("/metrics", method="GET", X_Forwarded_For="192.0.2.7").status_code == 401
     open_to_all = Service(tmp_path / "keys.json", open_metrics=True)
     assert open_to_all.ask("/metrics", method="GET", client=AWAY).status_code == 200
+    for path in ("/metrics%0A", "/metrics%0a", "/metrics%0D%0A", "/metrics%00"):
+        assert open_to_all.ask(path, method="GET", client=AWAY).status_code == 401, "none is the path that is open"
+        assert service.ask(path, service_key, method="GET").status_code == 404
 
 
 def test_paths_that_are_not_ours_are_for_readers(service: Service) -> None:

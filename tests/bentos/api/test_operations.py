@@ -1,4 +1,5 @@
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -28,6 +29,9 @@ TABLE = Table([operation("POST", "/v1/jobs"), operation("GET", "/v1/jobs"), oper
         ("GET", "/v1/jobs/a/1", None, False, None),
         ("GET", "/v1/jobs/", None, False, None),
         ("GET", "/v1/JOBS", None, False, None),
+        ("GET", "/v1/jobs\n", None, False, None),
+        ("GET", "/v1/jobs/a1\n", None, False, None),
+        ("GET", "/v1/jobs/a\x7f1", None, False, None),
     ],
 )
 def test_a_request_matches_a_path_and_its_methods(
@@ -50,6 +54,14 @@ def test_the_operation_answers_and_the_rest_is_others() -> None:
     with pytest.raises(Refusal) as refused:
         body("PUT", "/v1/jobs")
     assert (refused.value.status, refused.value.headers) == (405, {"Allow": "GET, HEAD, OPTIONS, POST"})
+
+
+def test_a_path_with_a_control_character_is_nobodys() -> None:
+    """BentoML's routes take one with a line feed at its end, too."""
+    for path in ("/livez\n", "/v1/jobs\n", "/\x00", "/a\x85"):
+        with pytest.raises(HTTPException) as refused:
+            told(Dispatch(PlainTextResponse("others")), path=path, state={"match": TABLE.match("GET", path)})
+        assert refused.value.status_code == 404
 
 
 def test_nothing_matched_is_nothing_allowed() -> None:
