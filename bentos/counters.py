@@ -1,27 +1,20 @@
 """Counters: tokens and pages of every caller, on this machine or in Redis, each step whole."""
 
-import asyncio
-import logging
 import math
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from bentos.shared import Shared, whole
 from bentos.store import Store
+from ocr_ops.core.errors import StoreAway
 
 T = TypeVar("T")
 KEPT_SECONDS = 40 * 86_400
 """Longer than any period lasts."""
-BUSY_SECONDS = 2.0
-"""For which a step waits for those of other processes."""
-AGAIN_SECONDS = 5.0
-"""After which a file that failed is tried again: until then nobody waits for it."""
-
-log = logging.getLogger("bentoml.ocr_ops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,55 +49,30 @@ class Counters(Protocol):
 
 
 class LocalCounters:
-    """In a file, so that the gateway's workers share them and a restart forgets nothing; in memory while that fails.
-
-    What was counted in memory is not added to the file later. One log line tells each change.
+    """In a file, so that the gateway's workers share them and a restart forgets nothing; in memory while that fails,
+    which is not added to the file later.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: sqlite3.Connection | None = None
+        self.file = Shared(path, _prepare, "counting in memory")
         self._memory: sqlite3.Connection | None = None
-        self._again = 0.0
-        """When the file is tried again, on the monotonic clock."""
-        self._well = True
-        self._pool = ThreadPoolExecutor(1, "counters")
 
     async def take(self, caller: str, per_minute: int) -> Taken:
-        return await self._aside(lambda database: _take(database, caller, per_minute, time.time()))
+        return await self._whole(lambda database: _take(database, caller, per_minute, time.time()))
 
     async def add(
         self, caller: str, pages: int, periods: Mapping[str, Period], *, force: bool
     ) -> dict[str, int] | None:
-        return await self._aside(lambda database: _add(database, caller, pages, periods, force=force))
+        return await self._whole(lambda database: _add(database, caller, pages, periods, force=force))
 
-    async def _aside(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, self._whole, work)
-
-    def _whole(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """All of it or nothing, on the one thread that has the connections."""
-        if time.monotonic() >= self._again:
-            try:
-                self._file = self._file or _opened(self.path)
-                found = _transaction(self._file, work)
-            except (OSError, sqlite3.Error) as error:
-                self._failed(error)
-            else:
-                if not self._well:
-                    log.warning("%s: counting in it again", self.path)
-                self._well = True
-                return found
-        self._memory = self._memory or _opened(None)
-        return _transaction(self._memory, work)
-
-    def _failed(self, error: Exception) -> None:
-        if self._well:
-            log.warning("%s: %s; counting in memory until it can be used again", self.path, error)
-        self._well = False
-        self._again = time.monotonic() + AGAIN_SECONDS
-        if self._file is not None:
-            self._file.close()  # with whatever it left half done; the next attempt opens it anew
-            self._file = None
+    async def _whole(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self.file.run(work)
+        except StoreAway:
+            if self._memory is None:
+                self._memory = sqlite3.connect(":memory:", isolation_level=None)
+                _prepare(self._memory)
+            return whole(self._memory, work)
 
 
 class RedisCounters:
@@ -127,36 +95,16 @@ class RedisCounters:
         return dict(zip(periods, map(int, found), strict=True)) if found else None
 
 
-def _opened(path: Path | None) -> sqlite3.Connection:
-    """The counters in a file, or in memory. `OSError` or `sqlite3.Error` where the file cannot be used."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    database = sqlite3.connect(path or ":memory:", timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    try:
-        # A power cut may lose the last seconds of counting; nothing is worth an fsync on every request.
-        database.executescript(
-            "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF;"
-            "CREATE TABLE IF NOT EXISTS buckets (caller TEXT PRIMARY KEY, tokens REAL, at REAL) WITHOUT ROWID;"
-            "CREATE TABLE IF NOT EXISTS pages (caller TEXT, period TEXT, count INTEGER, at REAL,"
-            " PRIMARY KEY (caller, period)) WITHOUT ROWID;"
-        )
-        database.execute("DELETE FROM pages WHERE at < ?", (time.time() - KEPT_SECONDS,))
-        database.execute("DELETE FROM buckets WHERE at < ?", (time.time() - 3600,))
-    except sqlite3.Error:
-        database.close()
-        raise
-    return database
-
-
-def _transaction(database: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        result = work(database)
-    except BaseException:
-        database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")
-    return result
+def _prepare(database: sqlite3.Connection) -> None:
+    # A power cut may lose the last seconds of counting; nothing is worth an fsync on every request.
+    database.executescript(
+        "PRAGMA synchronous = OFF;"
+        "CREATE TABLE IF NOT EXISTS buckets (caller TEXT PRIMARY KEY, tokens REAL, at REAL) WITHOUT ROWID;"
+        "CREATE TABLE IF NOT EXISTS pages (caller TEXT, period TEXT, count INTEGER, at REAL,"
+        " PRIMARY KEY (caller, period)) WITHOUT ROWID;"
+    )
+    database.execute("DELETE FROM pages WHERE at < ?", (time.time() - KEPT_SECONDS,))
+    database.execute("DELETE FROM buckets WHERE at < ?", (time.time() - 3600,))
 
 
 def _take(database: sqlite3.Connection, caller: str, per_minute: int, now: float) -> Taken:

@@ -128,8 +128,8 @@ def test_a_file_that_is_busy_for_a_moment_loses_no_count(
 ) -> None:
     """Whether it was open already or is not yet: meanwhile memory counts, and the log tells each change once."""
     caplog.set_level(logging.WARNING)
-    monkeypatch.setattr("bentos.counters.BUSY_SECONDS", 0.01)
-    monkeypatch.setattr("bentos.counters.AGAIN_SECONDS", 3600.0)
+    monkeypatch.setattr("bentos.shared.BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("bentos.shared.AGAIN_SECONDS", 3600.0)
     path = tmp_path / "limits.db"
 
     async def work() -> None:
@@ -145,11 +145,11 @@ def test_a_file_that_is_busy_for_a_moment_loses_no_count(
             assert caplog.text.count("counting in memory") == 2
             other.execute("ROLLBACK")
         for one in (first, second):
-            one._again = 0.0
+            one.file._again = 0.0
             assert await one.add("a", 1, BOTH, force=False) is None
             assert await one.add("a", 0, BOTH, force=True) == {"day": 10, "month": 10}
             assert not (await one.take("b", 1)).allowed
-        assert caplog.text.count("counting in it again") == 2
+        assert caplog.text.count(": can be used again") == 2
 
     asyncio.run(work())
 
