@@ -79,7 +79,7 @@ class Gateway:
         self.admission = Admission(MAX_IN_FLIGHT, PROMISED_SECONDS, self.engine.expected)
         self.document_seconds = DOCUMENT_SECONDS
         self.access = Access.from_environment()
-        self.idempotency = Idempotency.over(self.store)
+        self.idempotency = Idempotency.over(self.store, SETTINGS.gateway_workers)
         self.meter = Meter.from_environment(self.store)
         self.auditor = Auditor.from_environment()
         self.desk = Desk.from_environment()

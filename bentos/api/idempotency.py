@@ -4,12 +4,15 @@ A key is its caller's own. Only successes are kept: what failed may be sent agai
 """
 
 import asyncio
+import logging
 import re
+import sqlite3
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from starlette.requests import Request
@@ -18,16 +21,18 @@ from starlette.responses import Response
 from bentos.api.form import Asked
 from bentos.api.problems import Refusal
 from bentos.deadline import Deadline
-from bentos.sealed import Sealer, configured_keys
+from bentos.sealed import Sealer, configured_keys, kept_keys
+from bentos.shared import Shared
 from bentos.store import Store
 from ocr_ops.core.errors import StoreAway
 from ocr_ops.core.record import digest_bytes
+from ocr_ops.core.workspace import Workspace
 
 HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 KEPT_SECONDS = 24 * 3600
 KEPT_BYTES = 32 * 2**20
-"""In a process, or of one answer in Redis a quarter of it."""
+"""In a process or a file; of one answer in a file or Redis a quarter of it."""
 
 PATTERN = r'^("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'
 """A key, as JSON Schema has it: in quotes, as a structured header, or bare."""
@@ -41,6 +46,8 @@ _GRACE = 2.0
 """Seconds a request may go on after its deadline."""
 _OVERHEAD = 300
 """Bytes an entry takes beside its value."""
+
+log = logging.getLogger("bentoml.ocr_ops")
 
 
 class Place(Protocol):
@@ -118,6 +125,65 @@ class There:
         return self.store.key("idempotency", name)
 
 
+class Beside:
+    """In a file, for the workers of one machine; while it cannot be used, in this process. The oldest go when there are
+    too many bytes, and those whose time is over when others come.
+    """
+
+    def __init__(self, path: Path, here: Here, most: int = KEPT_BYTES) -> None:
+        self.file = Shared(path, _prepare, "idempotency keys are each worker's own")
+        self.here, self.most = here, most
+
+    async def claim(self, name: str, value: bytes, seconds: float) -> bytes | None:
+        def claim(database: sqlite3.Connection) -> bytes | None:
+            query = "SELECT value FROM answers WHERE name = ? AND until > ?"
+            row = database.execute(query, (name, time.time())).fetchone()
+            if row is not None:
+                return bytes(row[0])
+            self._put(database, name, value, seconds)
+            return None
+
+        try:
+            return await self.file.run(claim)
+        except StoreAway:
+            return await self.here.claim(name, value, seconds)
+
+    async def put(self, name: str, value: bytes, seconds: float) -> None:
+        if len(value) > self.most // 4:
+            await self.drop(name)
+            return
+        try:
+            await self.file.run(lambda database: self._put(database, name, value, seconds))
+        except StoreAway:
+            await self.here.put(name, value, seconds)
+
+    async def drop(self, name: str) -> None:
+        await self.here.drop(name)
+        with suppress(StoreAway):
+            await self.file.run(lambda database: database.execute("DELETE FROM answers WHERE name = ?", (name,)))
+
+    def _put(self, database: sqlite3.Connection, name: str, value: bytes, seconds: float) -> None:
+        now = time.time()
+        database.execute("DELETE FROM answers WHERE name = ? OR until <= ?", (name, now))
+        values = (name, now + seconds, len(value) + _OVERHEAD, value)
+        database.execute("INSERT INTO answers (name, until, size, value) VALUES (?, ?, ?, ?)", values)
+        (held,) = database.execute("SELECT sum(size) FROM answers").fetchone()
+        while held > self.most:
+            number, size = database.execute("SELECT number, size FROM answers ORDER BY number LIMIT 1").fetchone()
+            database.execute("DELETE FROM answers WHERE number = ?", (number,))
+            held -= size
+
+
+def _prepare(database: sqlite3.Connection) -> None:
+    # What is erased is overwritten. The index has the sizes: they are summed up without a look at the answers.
+    database.executescript(
+        "PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON;"
+        "CREATE TABLE IF NOT EXISTS answers"
+        " (number INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE, until REAL, size INTEGER, value BLOB);"
+        "CREATE INDEX IF NOT EXISTS answers_until ON answers (until, size);"
+    )
+
+
 class Idempotency:
     """Of one gateway process."""
 
@@ -126,11 +192,22 @@ class Idempotency:
         self.sealer = sealer
 
     @classmethod
-    def over(cls, store: Store | None) -> "Idempotency":
-        """In Redis where there is one and a key to seal answers with, else in this process."""
+    def over(cls, store: Store | None, workers: int = 1) -> "Idempotency":
+        """In Redis where there is one and a key to seal answers with; else in a file where this machine has several
+        workers, any of which may be sent a request again; else in this process.
+        """
         keys = configured_keys()
         if store is not None and keys:
             return cls(There(store, Here()), Sealer(keys[0], "idempotency", keys[1:]))
+        if workers > 1:
+            folder = Workspace.current().home / "idempotency"
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                keys = keys or kept_keys(folder / "key")
+            except OSError as error:
+                log.warning("%s: %s; idempotency keys are each worker's own", folder, error.strerror or error)
+            else:
+                return cls(Beside(folder / "answers.db", Here()), Sealer(keys[0], "idempotency", keys[1:]))
         return cls(Here(), Sealer.of_this_process("idempotency"))
 
     async def once(

@@ -1,12 +1,18 @@
-"""The same asked again under a key: one place in this process, one in Redis, and the service as it is called."""
+"""The same asked again under a key: one place in this process, one in a file, one in Redis, and the service as it is
+called.
+"""
 
 import asyncio
 import io
 import os
+import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,16 +21,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bentos.api.form import Asked, Document
-from bentos.api.idempotency import HEADER, REPLAYED, Here, Idempotency, There
+from bentos.api.idempotency import HEADER, REPLAYED, Beside, Here, Idempotency, There
 from bentos.api.problems import Refusal
 from bentos.auth import Caller
 from bentos.deadline import Deadline
 from bentos.sealed import KEY_BYTES, Sealer
 from bentos.store import Store
 from ocr_ops.core.options import ReadOptions
-from ocr_ops.release.server import Server
+from ocr_ops.core.serving import ServingSettings, settings_file
+from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import Server, serve
+from tests.bentos.conftest import ROOT
 from tests.redis_server import RedisServer, redis_running
-from tests.tiny import draw
+from tests.tiny import build_release, draw
 
 SEALER = Sealer(os.urandom(KEY_BYTES), "test")
 
@@ -35,14 +44,19 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
         yield server
 
 
-@pytest.fixture(params=["here", "redis", "redis that is away"])
-def run(request: pytest.FixtureRequest, redis_server: RedisServer) -> Callable[..., None]:
+@pytest.fixture(params=["here", "file", "file that is away", "redis", "redis that is away"])
+def run(request: pytest.FixtureRequest, redis_server: RedisServer, tmp_path: Path) -> Callable[..., None]:
     """Runs a coroutine function with each place there is."""
 
     def runner(work: Callable[[Idempotency], Awaitable[None]]) -> None:
         async def inside() -> None:
             if request.param == "here":
                 await work(Idempotency(Here(), SEALER))
+                return
+            if request.param.startswith("file"):
+                (tmp_path / "plain").write_text("no folder")
+                folder = tmp_path / ("plain" if request.param == "file that is away" else "idempotency")
+                await work(Idempotency(Beside(folder / "answers.db", Here()), SEALER))
                 return
             url = redis_server.url if request.param == "redis" else "redis://127.0.0.1:1/0"
             store = Store(url, prefix=os.urandom(4).hex())
@@ -184,6 +198,81 @@ def test_a_process_keeps_so_many_bytes_and_forgets_in_time() -> None:
     asyncio.run(work())
 
 
+def test_a_file_keeps_so_many_bytes_and_forgets_in_time(tmp_path: Path) -> None:
+    """As a process does; of one answer a quarter of them."""
+    path = tmp_path / "answers.db"
+
+    def held() -> list[tuple[str, int]]:
+        with closing(sqlite3.connect(path)) as database:
+            return database.execute("SELECT name, length(value) FROM answers ORDER BY number").fetchall()
+
+    async def work() -> None:
+        place = Beside(path, Here(), most=5000)
+        for number in range(100):
+            assert await place.claim(f"{number}", bytes(100), 60) is None
+        assert held() == [(f"{number}", 100) for number in range(88, 100)]
+        assert await place.claim("99", b"", 60) == bytes(100)
+        assert await place.claim("0", b"again", 60) is None
+        await place.put("99", bytes(1250), 60)
+        assert await place.claim("99", b"", 60) == bytes(1250)
+        await place.put("99", bytes(1251), 60)
+        assert await place.claim("99", b"free", 60) is None
+        await place.put("x", b"v", -1)
+        assert await place.claim("x", b"w", 60) is None
+        await place.put("y", b"v", -1)
+        await place.put("z", b"v", 60)
+        assert "y" not in dict(held())
+
+    asyncio.run(work())
+
+
+def test_the_workers_of_a_machine_share_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For this user alone, which holds nothing that tells; what is answered by one is known to all, also while it is
+    being answered.
+    """
+    monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path))
+
+    async def work() -> None:
+        first, second = (Idempotency.over(None, 2) for _ in range(2))
+        begun, go = asyncio.Event(), asyncio.Event()
+        answer = Counting()
+
+        async def slow() -> Response:
+            begun.set()
+            await go.wait()
+            return await answer()
+
+        going = asyncio.create_task(once(first, slow, asking("invoice-7"), asked(b"secret")))
+        await begun.wait()
+        with pytest.raises(Refusal) as refused:
+            await once(second, answer, asking("invoice-7"), asked(b"secret"))
+        assert refused.value.status == 409
+        go.set()
+        assert await going == (b"answer 1", None)
+        for one in (first, second, Idempotency.over(None, 2)):
+            assert await once(one, answer, asking("invoice-7"), asked(b"secret")) == (b"answer 1", "true")
+        with pytest.raises(Refusal) as refused:
+            await once(second, answer, asking("invoice-7"), asked(b"another"))
+        assert refused.value.kind == "idempotency-conflict"
+
+    asyncio.run(work())
+    folder = tmp_path / "idempotency"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    written = b"".join(path.read_bytes() for path in folder.iterdir())
+    assert b"answers" in written
+    assert all(word not in written for word in (b"invoice", b"secret", b"answer 1", b"ann"))
+
+
+def test_a_worker_alone_writes_nothing_to_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCR_OPS_HOME", str(tmp_path))
+    asyncio.run(_some(Idempotency.over(None)))
+    assert list(tmp_path.iterdir()) == []
+
+
+async def _some(idempotency: Idempotency) -> None:
+    await once(idempotency, Counting(), asking("k"), asked())
+
+
 def test_redis_holds_nothing_that_tells(redis_server: RedisServer) -> None:
     """Neither keys nor documents nor answers."""
 
@@ -252,3 +341,24 @@ def test_of_many_at_once_one_is_answered_and_the_others_may_ask_again(client: ht
     assert len({answer.content for answer in found if answer.status_code == 200}) == 1
     assert all(answer.headers["retry-after"] == "1" for answer in found if answer.status_code == 409)
     assert post(0).headers[REPLAYED] == "true"
+
+
+def test_a_service_of_two_gateways_reads_once(tmp_path: Path) -> None:
+    """Whichever of them is asked again: each request comes on a connection of its own, and both answer some."""
+    workspace = Workspace(tmp_path / "home")
+    release = build_release(workspace.champion)
+    ServingSettings(gateway_workers=2).save(settings_file(workspace, release.digest))
+    data, key = png("ab c"), {HEADER: "k", "Connection": "close"}
+    with serve(ROOT, env={"OCR_OPS_HOME": str(workspace.home)}, log=tmp_path / "log") as server:
+
+        def post() -> httpx.Response:
+            return httpx.post(f"{server.url}/v1/ocr", files={"file": ("a.png", data)}, headers=key, timeout=60)
+
+        words = [" ".join(child.cmdline()) for child in psutil.Process(server.pid).children(recursive=True)]
+        assert sum("--service-name Gateway" in line or "_bentoml_impl.worker.service" in line for line in words) >= 2
+        first = post()
+        assert (first.status_code, first.headers.get(REPLAYED)) == (200, None)
+        for _ in range(20):
+            again = post()
+            assert (again.status_code, again.headers.get(REPLAYED)) == (200, "true")
+            assert again.content == first.content
