@@ -213,7 +213,15 @@ def test_a_job_is_passed_on_as_all_else_is(client: httpx.Client) -> None:
 
 def test_metrics_stay_inside(client: httpx.Client) -> None:
     """However they are spelt."""
-    for path in ("/metrics", "/%6detrics", "//metrics", "/v1/../metrics", "/metrics?a", "/metrics%0A", "/metrics%0D%0A"):
+    for path in (
+        "/metrics",
+        "/%6detrics",
+        "//metrics",
+        "/v1/../metrics",
+        "/metrics?a",
+        "/metrics%0A",
+        "/metrics%0D%0A",
+    ):
         assert client.get(str(client.base_url) + path).status_code == 404
 
 

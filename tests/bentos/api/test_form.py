@@ -191,7 +191,9 @@ def test_any_file_name_is_taken_as_it_is(name: str) -> None:
     assert found.documents[0].data == PNG
 
 
-@pytest.mark.parametrize("charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "utf-16", "punycode", "idna", "x"])
+@pytest.mark.parametrize(
+    "charset", ["utf-7", "unicode_escape", "raw_unicode_escape", "utf-16", "punycode", "idna", "x"]
+)
 def test_a_form_is_utf_8_whatever_charset_it_names(charset: str) -> None:
     """Of Python's codecs some make half of a character, which no answer can hold, or fail in ways of their own."""
     kind = f"multipart/form-data; boundary=x; charset={charset}"
