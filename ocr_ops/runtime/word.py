@@ -11,6 +11,7 @@ import docx
 import numpy as np
 from docx.document import Document
 from docx.enum.section import WD_SECTION
+from docx.oxml.ns import qn
 from docx.section import Section
 from numpy.typing import NDArray
 from PIL import Image
@@ -143,7 +144,7 @@ def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
             place = min(place + 1, len(sections) - 1)
             if sections[place].start_type != WD_SECTION.CONTINUOUS:
                 filled.extend(setter.rest())
-                setter = _setter(flow, sections, place, limits)
+                setter = _setter(flow, sections, place, limits, setter.number + setter.count)
         for page in filled:
             yield page
             yield from pictures
@@ -156,11 +157,30 @@ def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
     yield from pictures
 
 
-def _setter(flow: Flow, sections: list[Section], place: int, limits: Limits) -> Setter:
+def _setter(flow: Flow, sections: list[Section], place: int, limits: Limits, number: int = 1) -> Setter:
+    """For the pages of a section, the first of which is this one of the document."""
     section = sections[place] if sections else None
     paper = (_paper(section) if section is not None else Paper()).sane
     scale = min(limits.pdf_dpi / POINTS_AN_INCH, sqrt(limits.max_pixels / (paper.width * paper.height)))
-    return Setter(paper, scale, [_margins(flow, sections, place, kind) for kind in _kinds(section)])
+    first = section is not None and section.different_first_page_header_footer
+    return Setter(
+        paper,
+        scale,
+        _margins(flow, sections, place, ""),
+        _margins(flow, sections, place, "first_page_") if first else None,
+        _margins(flow, sections, place, "even_page_") if flow.mirrored else None,
+        number if section is None else _number(section, number),
+    )
+
+
+def _number(section: Section, following: int) -> int:
+    """Of a section's first page: the one that it is given, or the next that is as odd or even as it asks."""
+    counted = section._sectPr.find(qn("w:pgNumType"))  # noqa: SLF001  python-docx has no name for it
+    given = counted.get(qn("w:start"), "") if counted is not None else ""
+    if given.isascii() and given.isdigit():
+        return int(given[:9])
+    asked = {WD_SECTION.ODD_PAGE: 1, WD_SECTION.EVEN_PAGE: 0}.get(section.start_type)
+    return following if asked is None else following + (following + asked) % 2
 
 
 def _paper(section: Section) -> Paper:
@@ -184,11 +204,6 @@ def _paper(section: Section) -> Paper:
         top if top is not None else usual.top,
         bottom if bottom is not None else usual.bottom,
     )
-
-
-def _kinds(section: Section | None) -> list[str]:
-    """Which headers and footers the pages of a section have: the first one, the others."""
-    return ["first_page_", ""] if section is not None and section.different_first_page_header_footer else [""]
 
 
 def _margins(flow: Flow, sections: list[Section], place: int, kind: str) -> tuple[list[Text], list[Text]]:

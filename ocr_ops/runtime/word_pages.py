@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
+from math import sqrt
 from typing import Literal
 
 from ocr_ops.core.reading import Block, Cell, Line, Page, Polygon, Table, Word
@@ -12,6 +13,7 @@ LEADING = 1.3
 """From line to line, in sizes."""
 CELL_SIZE = 10.0
 NOTE_SIZE = 9.0
+"""Of footnotes, and the largest of headers and footers."""
 _PAD = 3.0
 """Points around the text of a cell."""
 _WIDTHS = dict.fromkeys("ijl|.,:;'!I", 0.28) | dict.fromkeys('ftr()[]-/"', 0.36) | dict.fromkeys("mwMW@%", 0.88)
@@ -21,6 +23,8 @@ _LEAST, _MOST = 72.0, 5000.0
 
 Row = list[tuple[str, float, float]]
 """Words of a line, each with where it begins and ends, in points."""
+Margins = tuple[Sequence[Text], Sequence[Text]]
+"""Header and footer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,13 @@ class Setter:
     paper: Paper
     scale: float
     """Pixels a point."""
-    margins: Sequence[tuple[Sequence[Text], Sequence[Text]]] = (((), ()),)
-    """Header and footer, of the first page, of the next, and so on; the last pair is that of all others."""
+    margins: Margins = ((), ())
+    first: Margins | None = None
+    """Of the first page, where they are others."""
+    even: Margins | None = None
+    """Of pages of even numbers, where they are others."""
+    number: int = 1
+    """Of the first page."""
     count: int = 0
     """Pages given."""
     lines: list[Line] = field(default_factory=list)
@@ -81,8 +90,10 @@ class Setter:
         return min(sum((LEADING * len(rows) + 0.4) * NOTE_SIZE for rows in self.notes), most)
 
     @property
-    def _margins(self) -> tuple[Sequence[Text], Sequence[Text]]:
-        return self.margins[min(self.count, len(self.margins) - 1)]
+    def _margins(self) -> Margins:
+        if self.first is not None and not self.count:
+            return self.first
+        return self.margins if self.even is None or (self.number + self.count) % 2 else self.even
 
     def text(self, item: Text) -> Iterator[Page]:
         """A paragraph; yields the pages that it fills."""
@@ -151,12 +162,16 @@ class Setter:
         self.y, self.empty = self.paper.top, True
 
     def _margin(self, items: Sequence[Text], deep: float) -> None:
-        """A header or footer, made small enough for its margin."""
-        rows = sum(item.text.count("\n") + 1 for item in items)
-        size = min(9.0, 0.55 * deep / LEADING / max(rows, 1))
-        for item in items:
-            small = Text(item.text, size)
-            self._paragraph(wrapped(small.text, size, self._wide)[: small.text.count("\n") + 1], small)
+        """A header or footer, all of it, made small enough for the part of its margin that it has."""
+        size, room = NOTE_SIZE, 0.6 * deep
+        while True:
+            texts = [rows for item in items if (rows := wrapped(item.text, size, self._wide))]
+            need = size * (LEADING * sum(map(len, texts)) + 0.4 * max(0, len(texts) - 1))
+            if need <= room:
+                break
+            size *= min(0.95, sqrt(room / need))  # smaller letters need fewer rows as well
+        for rows in texts:
+            self._paragraph(rows, Text("", size))
 
     def _paragraph(self, rows: Sequence[Row], item: Text) -> None:
         first, pitch = len(self.lines), LEADING * item.size

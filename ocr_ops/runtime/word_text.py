@@ -83,6 +83,11 @@ class Flow:
             self.styles[style.get(qn("w:styleId"), "")] = style
         self.notes = Notes(self.document)
 
+    @property
+    def mirrored(self) -> bool:
+        """Whether pages of even numbers have headers and footers of their own."""
+        return _flag(_part(self.document, "settings"), "w:evenAndOddHeaders")
+
     def items(self, container: Any, part: Part) -> Iterator[Item]:
         """What stands in a body, header, footer, cell or text box of `part`."""
         for child in container:

@@ -11,6 +11,8 @@ import docx
 import pytest
 from docx.document import Document
 from docx.enum.section import WD_SECTION
+from docx.oxml import parse_xml
+from docx.oxml.ns import nsdecls
 from docx.shared import Pt
 from docx.table import Table
 from PIL import Image
@@ -90,6 +92,50 @@ def test_what_stands_in_a_document_stands_in_its_reading_in_order() -> None:
     assert " ".join(lines).count(LOREM.strip()) == 1
     assert page.source == "text-layer"
     assert (page.width, page.height) == (1700, 2200)  # US letter, as python-docx begins
+
+
+FOOTER = (
+    "This offer holds for thirty days, the goods remain ours until they are paid for in full, and whoever finds a "
+    "mistake in it tells us within a week, in writing, by the number 2026-11/0047."
+)
+
+
+@pytest.mark.parametrize("footer", [FOOTER, "\n".join([FOOTER] * 4), FOOTER * 20], ids=["long", "lines", "longest"])
+def test_headers_and_footers_are_whole_in_their_margins(footer: str) -> None:
+    """As small as that asks for."""
+    document = docx.Document()
+    document.sections[0].header.paragraphs[0].text = footer
+    document.sections[0].footer.paragraphs[0].text = footer
+    document.add_paragraph("body")
+    (page,) = texts(saved(document))
+    (body,) = (number for number, line in enumerate(page.lines) if line.text == "body")
+    for lines in (page.lines[:body], page.lines[body + 1 :]):
+        assert " ".join(line.text for line in lines).split() == footer.split()
+    assert max(y for _, y in page.lines[body - 1].polygon) <= page.lines[body].polygon[0][1]
+    assert all(y < page.height for _, y in page.lines[-1].polygon)
+    assert page.lines[body + 1].polygon[0][1] > 10 / 11 * page.height
+
+
+def test_even_pages_have_their_own_headers() -> None:
+    """By the numbers of the document's pages, whichever its sections give them."""
+    document = docx.Document()
+    document.settings.odd_and_even_pages_header_footer = True
+    section = document.sections[0]
+    section.header.paragraphs[0].text, section.even_page_header.paragraphs[0].text = "odd", "even"
+    document.add_paragraph("one")
+    document.add_page_break()
+    document.add_paragraph("two")
+    document.add_section(WD_SECTION.NEW_PAGE)
+    document.add_paragraph("three")
+    document.add_section(WD_SECTION.ODD_PAGE)
+    document.add_paragraph("five")
+    numbered = document.add_section(WD_SECTION.NEW_PAGE)
+    numbered._sectPr.append(parse_xml(f'<w:pgNumType {nsdecls("w")} w:start="8"/>'))
+    document.add_paragraph("eight")
+    found = [page.text for page in texts(saved(document))]
+    assert found == ["odd\none", "even\ntwo", "odd\nthree", "odd\nfive", "even\neight"]
+    document.settings.odd_and_even_pages_header_footer = False
+    assert all(page.text.startswith("odd") for page in texts(saved(document)))
 
 
 def noted(document: Document, footnotes: dict[int, str], endnotes: dict[int, str]) -> bytes:
