@@ -1,10 +1,11 @@
 """A Word document set onto pages of its paper: where its words could stand, for want of Word to set them."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from math import sqrt
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ocr_ops.core.reading import Block, Cell, Line, Page, Polygon, Table, Word
 from ocr_ops.runtime.word_text import Grid, GridCell, Text
@@ -12,6 +13,8 @@ from ocr_ops.runtime.word_text import Grid, GridCell, Text
 LEADING = 1.3
 """From line to line, in sizes."""
 CELL_SIZE = 10.0
+LEAST_CELL_SIZE = 7.0
+"""Of tables with words too wide for their columns: such a word is then drawn narrower."""
 NOTE_SIZE = 9.0
 """Of footnotes, and the largest of headers and footers."""
 _PAD = 3.0
@@ -21,8 +24,23 @@ _SPACE = 0.28
 _LEAST, _MOST = 72.0, 5000.0
 """Points: a side of the paper."""
 
-Row = list[tuple[str, float, float]]
-"""Words of a line, each with where it begins and ends, in points."""
+_UNBROKEN = re.compile("[\u2e80-\U0010ffff]|[^\\s\u2e80-\U0010ffff]+")
+"""What is never parted between lines: words, and each character of scripts that part no words."""
+
+
+class Placed(NamedTuple):
+    """A word, or a part of one, of a line."""
+
+    text: str
+    begin: float
+    end: float
+    """Points."""
+    goes_on: bool = False
+    """Whether it is the rest of the word before it."""
+
+
+Row = list[Placed]
+"""A line."""
 Margins = tuple[Sequence[Text], Sequence[Text]]
 """Header and footer."""
 
@@ -114,7 +132,9 @@ class Setter:
             return
         self._note(grid.notes)
         tall = self.paper.height - self.paper.top - self.paper.bottom
-        rows = list(_rows(grid, self._wide / grid.columns, int((tall - 2 * _PAD) / (LEADING * CELL_SIZE))))
+        edges = _edges(grid, self._wide)
+        size = _size(grid, edges)
+        rows = list(_rows(grid, edges, size, int((tall - 2 * _PAD) / (LEADING * size))))
         while rows:
             fit, used = 0, 0.0
             while fit < len(rows) and used + rows[fit].height <= self._room:
@@ -123,7 +143,7 @@ class Setter:
             if not fit and not self.empty:
                 yield self.page()
                 continue
-            self._table(rows[: max(fit, 1)], grid.columns)
+            self._table(rows[: max(fit, 1)], edges, size)
             rows = rows[max(fit, 1) :]
 
     def page(self) -> Page:
@@ -185,9 +205,9 @@ class Setter:
     def _line(self, row: Row, left: float, top: float, size: float) -> None:
         words = tuple(
             Word(text=text, confidence=1.0, polygon=self._box(left + begin, top, left + end, top + size))
-            for text, begin, end in row
+            for text, begin, end, _ in row
         )
-        outline = self._box(left + row[0][1], top, left + row[-1][2], top + size)
+        outline = self._box(left + row[0].begin, top, left + row[-1].end, top + size)
         text = " ".join(word.text for word in words)
         self.lines.append(Line(text=text, confidence=1.0, polygon=outline, words=words))
 
@@ -199,33 +219,34 @@ class Setter:
             places = tuple(range(first, len(self.lines)))
             self.blocks.append(Block(kind=kind, confidence=1.0, polygon=outline, lines=places, table=table))
 
-    def _table(self, rows: Sequence["_Row"], columns: int) -> None:
-        first, wide = len(self.lines), self._wide / columns
+    def _table(self, rows: Sequence["_Row"], edges: Sequence[float], size: float) -> None:
+        first = len(self.lines)
         tops = list(accumulate((row.height for row in rows), initial=self.y))
         cells = []
         for index, row in enumerate(rows):
             for cell, lines in row.cells:
                 span = min(cell.row_span, len(rows) - index)
-                left = self.paper.left + cell.column * wide
-                outline = self._box(left, tops[index], left + cell.column_span * wide, tops[index + span])
+                begin, end = _sides(cell, edges)
+                left = self.paper.left + begin
+                outline = self._box(left, tops[index], self.paper.left + end, tops[index + span])
                 words: list[tuple[int, int]] = []
                 for number, line in enumerate(lines):
                     words += ((len(self.lines), word) for word in range(len(line)))
-                    top = tops[index] + _PAD + number * LEADING * CELL_SIZE
-                    self._line(line, left + _PAD, top, CELL_SIZE)
+                    top = tops[index] + _PAD + number * LEADING * size
+                    self._line(line, left + _pad(end - begin), top, size)
                 cells.append(
                     Cell(
                         row=index,
                         column=cell.column,
                         row_span=span,
                         column_span=cell.column_span,
-                        text=" ".join(word for line in lines for word, _, _ in line),
+                        text=_said(lines),
                         polygon=outline,
                         words=tuple(words),
                     )
                 )
-        self._block("table", first, Table(rows=len(rows), columns=columns, cells=tuple(cells)))
-        self.y = tops[-1] + 0.4 * CELL_SIZE
+        self._block("table", first, Table(rows=len(rows), columns=len(edges) - 1, cells=tuple(cells)))
+        self.y = tops[-1] + 0.4 * size
         self.empty = False
 
     def _box(self, left: float, top: float, right: float, bottom: float) -> Polygon:
@@ -236,18 +257,17 @@ class Setter:
 
 
 def wrapped(text: str, size: float, wide: float) -> list[Row]:
-    """A text's lines, none wider than `wide` points."""
+    """A text's lines, none wider than `wide` points: a word that is wider is drawn narrower, and stays one."""
     rows: list[Row] = []
     for line in text.split("\n"):
         row: Row = []
         x = 0.0
         for word in line.split():
-            for part in _parts(word, size, wide):
-                length = width(part, size)
+            for number, (part, length) in enumerate(_parts(word, size, wide)):
                 if row and x + length > wide:
                     rows.append(row)
                     row, x = [], 0.0
-                row.append((part, x, x + length))
+                row.append(Placed(part, x, x + length, goes_on=number > 0))
                 x += length + _SPACE * size
         if row:
             rows.append(row)
@@ -259,13 +279,23 @@ def width(word: str, size: float) -> float:
     return size * sum(_WIDTHS.get(char, 0.52 if ord(char) < 0x2E80 else 1.0) for char in word)
 
 
-def _parts(word: str, size: float, wide: float) -> Iterator[str]:
-    """A word that is wider than its column, broken anywhere."""
-    most = max(1, int(wide / size))
-    if width(word, size) <= wide:
-        yield word
-    else:
-        yield from (word[start : start + most] for start in range(0, len(word), most))
+def _parts(word: str, size: float, wide: float) -> Iterator[tuple[str, float]]:
+    """A word and its width, or the lines it fills where its script may be parted anywhere."""
+    part, used = "", 0.0
+    for piece in [word] if width(word, size) <= wide else _UNBROKEN.findall(word):
+        length = min(width(piece, size), wide)
+        if part and used + length > wide:
+            yield part, used
+            part, used = "", 0.0
+        part, used = part + piece, used + length
+    yield part, used
+
+
+def _said(lines: Sequence[Row]) -> str:
+    text = ""
+    for placed in (placed for line in lines for placed in line):
+        text += placed.text if placed.goes_on or not text else f" {placed.text}"
+    return text
 
 
 @dataclass(slots=True)
@@ -276,16 +306,48 @@ class _Row:
     cells: list[tuple[GridCell, list[Row]]]
 
 
-def _rows(grid: Grid, wide: float, most: int) -> Iterator[_Row]:
-    """The rows of a table with columns of `wide` points; of more than `most` lines, several."""
+def _edges(grid: Grid, wide: float) -> list[float]:
+    """Where columns begin, and the last one ends, in `wide` points: as the document has it, none next to nothing."""
+    given = grid.widths[: grid.columns]
+    shares = given if len(given) == grid.columns and sum(given) else (1.0,) * grid.columns
+    least = 0.2 * sum(shares) / grid.columns
+    edges = list(accumulate((max(share, least) for share in shares), initial=0.0))
+    return [wide * edge / edges[-1] for edge in edges]
+
+
+def _sides(cell: GridCell, edges: Sequence[float]) -> tuple[float, float]:
+    return edges[cell.column], edges[cell.column + cell.column_span]
+
+
+def _pad(wide: float) -> float:
+    return min(_PAD, 0.1 * wide)
+
+
+def _room(cell: GridCell, edges: Sequence[float]) -> float:
+    """Points that a cell's lines may be wide."""
+    begin, end = _sides(cell, edges)
+    return end - begin - 2 * _pad(end - begin)
+
+
+def _size(grid: Grid, edges: Sequence[float]) -> float:
+    """Of a table's letters: small enough for its widest words, if that is not too small."""
+    fit = (
+        _room(cell, edges) / max(width(word, 1) for word in words)
+        for cell in grid.cells
+        if (words := _UNBROKEN.findall(cell.text))
+    )
+    return max(LEAST_CELL_SIZE, min((*fit, CELL_SIZE)))
+
+
+def _rows(grid: Grid, edges: Sequence[float], size: float, most: int) -> Iterator[_Row]:
+    """The rows of a table; of more than `most` lines, several."""
     last = max(cell.row + cell.row_span for cell in grid.cells)
     cells: list[list[tuple[GridCell, list[Row]]]] = [[] for _ in range(last)]
     for cell in grid.cells:
-        room = max(cell.column_span * wide - 2 * _PAD, CELL_SIZE)
-        cells[cell.row].append((cell, wrapped(cell.text, CELL_SIZE, room)))
+        cells[cell.row].append((cell, wrapped(cell.text, size, _room(cell, edges))))
     for row in cells:
         deepest = max((-(-len(lines) // cell.row_span) for cell, lines in row), default=1) or 1
         steps = [*range(0, deepest, max(most, 1)), deepest]
         for start, end in pairwise(steps):
             part = [(cell, lines[start : end if end < deepest else None]) for cell, lines in row]
-            yield _Row((end - start) * LEADING * CELL_SIZE + 2 * _PAD, part)
+            yield _Row((end - start) * LEADING * size + 2 * _PAD, part)

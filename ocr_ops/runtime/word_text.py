@@ -48,6 +48,8 @@ class Grid:
 
     columns: int
     cells: tuple[GridCell, ...]
+    widths: tuple[int, ...] = ()
+    """Of its columns, beside each other; it may tell none, or more or fewer than it has."""
     notes: tuple[str, ...] = ()
 
 
@@ -209,7 +211,8 @@ class Flow:
                     notes += noted
                 column += span
             widest = max(widest, column)
-        return Grid(max(widest, 1), tuple(cells), tuple(notes))
+        widths = (_value(column, 0, "w:w") for column in table.iterfind(f"{qn('w:tblGrid')}/{qn('w:gridCol')}"))
+        return Grid(max(widest, 1), tuple(cells), tuple(widths), tuple(notes))
 
     def plain(self, container: Any, part: Part) -> tuple[str, list[str]]:
         """What stands in a cell or a note as lines of text, and the footnotes it refers to."""
@@ -274,8 +277,8 @@ def _child(element: Any, name: str) -> Any:
     return element.find(qn(name)) if element is not None else None
 
 
-def _value(element: Any, default: int) -> int:
-    written = element.get(qn("w:val"), "") if element is not None else ""
+def _value(element: Any, default: int, name: str = "w:val") -> int:
+    written = element.get(qn(name), "").partition(".")[0][:9] if element is not None else ""
     return int(written) if written.isascii() and written.isdigit() else default
 
 
