@@ -148,6 +148,46 @@ def test_of_a_page_with_a_picture_of_text_the_picture_is_read() -> None:
     assert tuple(sheet.image[10, 10]) == tuple(sheet.image[60, 200])
 
 
+FIELD = "/Subtype/Widget/FT/Tx/T(name)/V(Rosalind Franklin)/DA(/F 11 Tf 0 g)"
+NOTES = {
+    "field": (FIELD, "/Tx BMC q BT /F 11 Tf 2 6 Td (Rosalind Franklin) Tj ET Q EMC"),
+    "short": (FIELD.replace("Rosalind Franklin", "42"), "/Tx BMC q BT /F 11 Tf 2 6 Td (42) Tj ET Q EMC"),
+    "written": ("/Subtype/FreeText/Contents(Rosalind Franklin)", "BT /F 11 Tf 2 6 Td (Rosalind Franklin) Tj ET"),
+    "stamp": ("/Subtype/Stamp", "BT /F 11 Tf 2 6 Td (Rosalind Franklin) Tj ET"),
+}
+
+
+@pytest.mark.parametrize("kind", NOTES)
+@pytest.mark.parametrize("rotate", [0, 90])
+def test_what_was_filled_in_is_part_of_the_text(kind: str, rotate: int) -> None:
+    """However little it is; it stands where it is seen."""
+    pdf = Pdf(lines(TEXT), notes=[((40, 100, 240, 122), *NOTES[kind])], entries=f"/Rotate {rotate}")
+    page = read(pdf)
+    assert page is not None
+    assert page.text == "\n".join([*TEXT, "42" if kind == "short" else "Rosalind Franklin"])
+    if not rotate:
+        x, y = (np.array(page.lines[-1].polygon) * 72 / 200).T
+        assert 36 < x.min() < 46
+        assert 300 - 122 <= y.min() < y.max() <= 300 - 100
+
+
+def test_what_was_filled_in_is_read_with_a_scan() -> None:
+    """It keeps its letters; the scan around it is read."""
+    (sheet,) = sheets(Pdf(covering(), picture=scan(), notes=[((40, 100, 240, 122), *NOTES["field"])]).data, "a.pdf")
+    assert sheet.text is not None
+    assert sheet.image is not None
+    assert sheet.text.text == "Rosalind Franklin"
+    assert not ink(sheet.image, 36, 176, 240, 202)
+    assert ink(sheet.image, 30, 28, 300, 50)
+
+
+def test_links_and_remarks_beside_the_page_change_nothing() -> None:
+    aside = [((0, 0, 40, 20), "/Subtype/Link", ""), ((0, 40, 20, 60), "/Subtype/Text/Contents(not on paper)", "")]
+    page = read(Pdf(lines(TEXT), notes=aside))
+    assert page is not None
+    assert page.text == "\n".join(TEXT)
+
+
 def test_a_picture_on_a_page_of_text_does_no_harm() -> None:
     noise = np.random.default_rng(0).normal(128, 50, (200, 300, 3)).clip(0, 255).astype(np.uint8)
     photo = Image.fromarray(noise).resize((600, 400), Image.Resampling.BICUBIC)
