@@ -3,7 +3,7 @@
 import ctypes
 import io
 from codecs import BOM_UTF16_BE
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 
 import pypdfium2
@@ -16,7 +16,7 @@ from ocr_ops.runtime.outputs.blocks import Box, blocks, box, clean, lines, numbe
 from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance, numbers
 from ocr_ops.runtime.outputs.pictures import Picture, picture_of, pictures
 from ocr_ops.runtime.outputs.visible import Letters
-from ocr_ops.runtime.pdf import PDFIUM_LOCK, is_pdf
+from ocr_ops.runtime.pdf import PDFIUM_LOCK, flatten, is_pdf
 from ocr_ops.runtime.sheet import guard
 from ocr_ops.runtime.word import is_word
 
@@ -95,9 +95,46 @@ def _with_text(reading: Reading, document: bytes, options: ReadOptions) -> bytes
 
 
 def _part(original: pypdfium2.PdfDocument, indices: Sequence[int]) -> pypdfium2.PdfDocument:
+    """These pages alone, in a document of their own; of the original nothing is left to be used.
+
+    A form stays behind, for it holds what was filled in on other pages too; what its fields show here becomes a part of
+    the page, or viewers would not draw it any more.
+    """
+    form = original.init_forms()  # makes looks for fields that have none
     part = pypdfium2.PdfDocument.new()
     part.import_pages(original, list(indices))
+    if form:
+        for place, index in enumerate(indices):
+            _draw_fields(part, place, original, index)
     return part
+
+
+def _draw_fields(part: pypdfium2.PdfDocument, place: int, original: pypdfium2.PdfDocument, index: int) -> None:
+    with closing(part[place]) as held:
+        if not _without(held, lambda kind: kind == pdfium.FPDF_ANNOT_WIDGET):
+            return
+        with closing(original[index]) as page:
+            _without(page, lambda kind: kind != pdfium.FPDF_ANNOT_WIDGET)
+            while drawn := pdfium.FPDFPage_GetObject(page.raw, 0):
+                pdfium.FPDFPage_RemoveObject(page.raw, drawn)
+                pdfium.FPDFPageObj_Destroy(drawn)
+            page.gen_content()
+            page.set_rotation(0)
+            left, lower, _, _ = page.get_bbox()
+        if flatten(original, index):
+            _insert(held, part, original, index, (left, lower))
+
+
+def _without(page: pypdfium2.PdfPage, unwanted: Callable[[int], bool]) -> int:
+    """Takes annotations of some kinds from a page; how many there were."""
+    found = 0
+    for index in reversed(range(pdfium.FPDFPage_GetAnnotCount(page.raw))):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
+        kind = pdfium.FPDFAnnot_GetSubtype(annotation)
+        pdfium.FPDFPage_CloseAnnot(annotation)
+        if unwanted(kind):
+            found += pdfium.FPDFPage_RemoveAnnot(page.raw, index)
+    return found
 
 
 def _add_layers(kept: pypdfium2.PdfDocument, read: Sequence[tuple[int, Page]]) -> None:
@@ -108,16 +145,23 @@ def _add_layers(kept: pypdfium2.PdfDocument, read: Sequence[tuple[int, Page]]) -
     with closing(pypdfium2.PdfDocument(text)) as source:
         for place, (index, page) in enumerate(read):
             with closing(kept[index]) as held:
-                sheet = pdfium.FPDF_NewXObjectFromPage(kept.raw, source.raw, place)
-                form = pdfium.FPDF_NewFormObjectFromXObject(sheet)
-                pdfium.FPDF_CloseXObject(sheet)
                 extent = _extent(page, maps[place])
-                # PDFium brings the lower left corner of the page it takes to the origin.
-                pdfium.FPDFPageObj_Transform(form, 1, 0, 0, 1, extent.left, extent.top)
-                pdfium.FPDFPage_InsertObject(held.raw, form)
-                if not pdfium.FPDFPage_GenerateContent(held.raw):
-                    msg = f"page {index + 1} takes no text"
-                    raise ValueError(msg)
+                _insert(held, kept, source, place, (extent.left, extent.top))
+
+
+def _insert(
+    held: pypdfium2.PdfPage, kept: pypdfium2.PdfDocument, source: pypdfium2.PdfDocument, place: int, at: Point
+) -> None:
+    """Adds what is drawn on another document's page to a page of this one, its lower left corner at this point."""
+    sheet = pdfium.FPDF_NewXObjectFromPage(kept.raw, source.raw, place)
+    form = pdfium.FPDF_NewFormObjectFromXObject(sheet)
+    pdfium.FPDF_CloseXObject(sheet)
+    # PDFium brings the lower left corner of the page it takes to the origin.
+    pdfium.FPDFPageObj_Transform(form, 1, 0, 0, 1, *at)
+    pdfium.FPDFPage_InsertObject(held.raw, form)
+    if not pdfium.FPDFPage_GenerateContent(held.raw):
+        msg = "a page that takes no text"
+        raise ValueError(msg)
 
 
 def _unsaid(pdf: pypdfium2.PdfDocument, index: int, page: Page, to_points: Affine) -> Page:

@@ -8,6 +8,7 @@ from pathlib import Path
 import docx
 import numpy as np
 import pypdfium2
+import pypdfium2.raw as pdfium
 import pytest
 from hypothesis import HealthCheck, given, settings
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from ocr_ops.core.spec import ModelSpec
 from ocr_ops.runtime.documents import sheets
 from ocr_ops.runtime.outputs.blocks import box
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
+from tests.pdfs import Pdf, lines
 from tests.runtime.outputs.poppler import found_words, pdftotext
 from tests.runtime.outputs.readings import line_of, page_of, pages
 from tests.tiny import draw
@@ -187,6 +189,45 @@ def test_of_some_pages_asked_for_these_alone_are_kept(tmp_path: Path) -> None:
     assert np.array_equal(shown[0], before[1])
     assert np.array_equal(shown[1], before[3])
     assert len(found_words(data, tmp_path)[1]) == 2
+
+
+FIELD = (
+    "/Subtype/Widget/FT/Tx/T(name)/V(Rosalind)/DA(/F 11 Tf 0 g)",
+    "/Tx BMC BT /F 11 Tf 2 6 Td (Rosalind) Tj ET EMC",
+)
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("entries", ["", "/CropBox[20 60 390 290]"])
+def test_of_some_pages_of_a_form_what_is_filled_in_is_kept(tmp_path: Path, rotation: int, entries: str) -> None:
+    """It is seen and found, once, without the form; links stay."""
+    notes = [((180, 100, 380, 122), *FIELD), ((10, 10, 50, 50), "/Subtype/Link/A<</S/URI/URI(http://a.org)>>", "")]
+    form = Pdf(lines(["Name of the applicant:"]), notes=notes, entries=f"{entries}/Rotate {rotation}").data
+    with pypdfium2.PdfDocument(form) as pdf:
+        pdf.new_page(400, 300)
+        buffer = io.BytesIO()
+        pdf.save(buffer)
+    document, options = buffer.getvalue(), ReadOptions(pages="1")
+    with pypdfium2.PdfDocument(document) as pdf:
+        pdf.init_forms()
+        before = np.array(pdf[0].render(scale=2).to_numpy())
+    (sheet,) = sheets(document, "a.pdf", options)
+    assert sheet.text is not None
+    data = searchable_pdf(Reading(pages=(sheet.text,)), "a.pdf", document, options)
+    with pypdfium2.PdfDocument(data) as pdf:
+        assert len(pdf) == 1
+        page = pdf[0]
+        after = np.array(page.render(scale=2).to_numpy())
+        assert pdfium.FPDFPage_GetAnnotCount(page) == 1
+        assert pdfium.FPDFLink_GetLinkAtPoint(page, 30, 30)
+        assert page.get_textpage().get_text_range().split()[-1] == "Rosalind"
+    assert after.shape == before.shape
+    assert np.abs(after.astype(int) - before).mean() < 0.5  # letters of fields are smoothed in another way
+    assert (before < 128).sum() == pytest.approx((after < 128).sum(), rel=0.02)
+    if not entries and not rotation:
+        ((*_, name),) = found_words(data, tmp_path)
+        assert name.text == "Rosalind"
+        assert np.allclose(name[1:], (182, 186, 225, 197), atol=3)
 
 
 def test_broken_documents_are_refused() -> None:
