@@ -40,7 +40,7 @@ class Notes:
         for element in paragraph.iter(*NOTES):
             kind = NOTES[element.tag]
             key = kind, element.get(qn("w:id"), "")
-            if key in self._marks or key not in self._texts or not shown(element, paragraph):
+            if key in self._marks or key not in self._texts or not flow.shown(element, paragraph):
                 continue
             self._counts[kind] += 1
             self._marks[key] = f"[{number_of(self._counts[kind], 'lowerRoman' if kind == 'endnote' else 'decimal')}]"
@@ -56,16 +56,6 @@ class Notes:
         """What stands in the text for a reference."""
         mark = self._marks.get((NOTES[element.tag], element.get(qn("w:id"), "")))
         return f" {mark}" if mark else ""
-
-
-def shown(inner: Any, element: Any) -> bool:
-    """Whether what is somewhere in an element belongs to what it shows itself."""
-    for above in inner.iterancestors():
-        if above is element:
-            return True
-        if above.tag in INVISIBLE:
-            return False
-    return False
 
 
 def number_of(value: int, form: str) -> str:

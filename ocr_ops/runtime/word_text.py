@@ -9,7 +9,8 @@ from docx.document import Document
 from docx.opc.part import Part
 from docx.oxml.ns import qn
 
-from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes, number_of, shown
+from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes, number_of
+from ocr_ops.runtime.word_signs import sign
 
 TEXT_SIZE = 11.0
 _HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
@@ -17,6 +18,9 @@ _HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
 _TEXT = {qn("w:t"), qn("m:t")}
 _OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
 _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
+_SHOWN = {*_TEXT, *_SIGNS, *NOTES, qn("w:br"), qn("w:sym")}
+"""What a paragraph says something by."""
+_RUN, _FIELD = qn("w:r"), qn("w:fldChar")
 _MOST_SPANNED = 64
 """Columns of one table."""
 
@@ -77,12 +81,16 @@ class Flow:
     document: Document
     styles: dict[str, Any] = field(default_factory=dict)
     numbered: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    hiding: frozenset[str] = frozenset()
+    """The styles whose text is hidden."""
     notes: Notes = field(init=False)
 
     def __post_init__(self) -> None:
         styles = _part(self.document, "styles")
         for style in styles.findall(qn("w:style")) if styles is not None else ():
             self.styles[style.get(qn("w:styleId"), "")] = style
+        if styles is not None and next(styles.iter(qn("w:vanish")), None) is not None:
+            self.hiding = frozenset(filter(self._hides, self.styles))
         self.notes = Notes(self.document)
 
     @property
@@ -109,7 +117,7 @@ class Flow:
         size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
         label = self._label(properties)
         notes = tuple(self.notes.referred(paragraph, self))
-        for number, text in enumerate(_text(paragraph, self.notes).split("\f")):
+        for number, text in enumerate(self._text(paragraph).split("\f")):
             if number:
                 yield PageBreak()
             written = f"{label} {text}".strip() if not number else text.strip()
@@ -118,7 +126,7 @@ class Flow:
                 notes = ()
         yield from self._pictures(paragraph, part)
         for box in paragraph.iter(qn("w:txbxContent")):
-            if shown(box, paragraph):
+            if self.shown(box, paragraph):
                 yield from self.items(box, part)
         if properties is not None and properties.find(qn("w:sectPr")) is not None:
             yield SectionEnd()
@@ -230,31 +238,87 @@ class Flow:
         """Those that are in the document. What is linked from elsewhere is left there."""
         for picture in element.iter(qn("a:blip"), _OLD_PICTURE):
             link = part.rels.get(picture.get(qn("r:embed")) or picture.get(qn("r:id"), ""))
-            if link is not None and not link.is_external and shown(picture, element):
+            if link is not None and not link.is_external and self.shown(picture, element):
                 yield Picture(link.target_part.blob)
 
+    def shown(self, inner: Any, element: Any) -> bool:
+        """Whether what is somewhere in an element belongs to what it shows itself."""
+        for above in inner.iterancestors():
+            if above is element:
+                return True
+            if above.tag in INVISIBLE or (above.tag == _RUN and self._hidden(above)):
+                return False
+        return False
 
-def _text(paragraph: Any, notes: Notes) -> str:
-    """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it."""
-    found: list[str] = []
-    stack = [iter(paragraph)]
-    while stack:
-        element = next(stack[-1], None)
-        if element is None:
-            stack.pop()
-        elif element.tag in _TEXT:
-            found.append(element.text or "")
-        elif element.tag in _SIGNS:
-            found.append(_SIGNS[element.tag])
-        elif element.tag == qn("w:br"):
-            found.append("\f" if element.get(qn("w:type")) == "page" else "\n")
-        elif element.tag == qn("w:sym"):
-            found.append("•")
-        elif element.tag in NOTES:
-            found.append(notes.mark(element))
-        elif element.tag not in INVISIBLE:
-            stack.append(iter(element))
-    return "".join(found)
+    def _text(self, paragraph: Any) -> str:
+        """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it."""
+        found: list[str] = []
+        codes: list[bool] = []
+        """Of each field that is open, the innermost last: whether its code goes on. Its result follows."""
+        stack = [iter(paragraph)]
+        while stack:
+            element = next(stack[-1], None)
+            if element is None:
+                stack.pop()
+            elif element.tag == _FIELD:
+                _mark_field(element, codes)
+            elif element.tag == _RUN and self._hidden(element):
+                for mark in element.iter(_FIELD):  # what it begins or ends may be seen
+                    _mark_field(mark, codes)
+            elif element.tag in INVISIBLE:
+                continue
+            elif not (any(codes) and element.tag in _SHOWN):
+                said = self._sign(element)
+                found.append(said or "")
+                if said is None:
+                    stack.append(iter(element))
+        return "".join(found)
+
+    def _sign(self, element: Any) -> str | None:
+        """What an element says by itself; None of one that says what those within it do."""
+        if element.tag in _TEXT:
+            return element.text or ""
+        if element.tag == qn("w:br"):
+            return "\f" if element.get(qn("w:type")) == "page" else "\n"
+        if element.tag == qn("w:sym"):
+            return sign(element.get(qn("w:font"), ""), element.get(qn("w:char"), ""))
+        if element.tag in NOTES:
+            return self.notes.mark(element)
+        return _SIGNS.get(element.tag)
+
+    def _hidden(self, run: Any) -> bool:
+        """Whether a run is hidden: by itself, or by one of the styles of its paragraph and its own."""
+        properties = run.find(qn("w:rPr"))
+        if _child(properties, "w:vanish") is not None:
+            return _flag(properties, "w:vanish")
+        if not self.hiding:
+            return False
+        paragraph = next(run.iterancestors(qn("w:p")), None)
+        outer = _child(_child(paragraph, "w:pPr"), "w:pStyle")
+        names = [style.get(qn("w:val")) for style in (outer, _child(properties, "w:rStyle")) if style is not None]
+        return sum(name in self.hiding for name in names) == 1  # ISO 29500-1, 17.7.3: two of them take it back
+
+    def _hides(self, name: str) -> bool:
+        for _ in range(8):  # styles are based on others
+            found = self.styles.get(name)
+            properties = _child(found, "w:rPr")
+            if _child(properties, "w:vanish") is not None:
+                return _flag(properties, "w:vanish")
+            based = _child(found, "w:basedOn")
+            if based is None:
+                break
+            name = based.get(qn("w:val"), "")
+        return False
+
+
+def _mark_field(mark: Any, codes: list[bool]) -> None:
+    kind = mark.get(qn("w:fldCharType"))
+    if kind == "begin":
+        codes.append(True)
+    elif codes and kind == "separate":
+        codes[-1] = False
+    elif codes and kind == "end":
+        codes.pop()
 
 
 def _rows(table: Any) -> Iterator[Any]:

@@ -11,6 +11,7 @@ import docx
 import pytest
 from docx.document import Document
 from docx.enum.section import WD_SECTION
+from docx.enum.style import WD_STYLE_TYPE
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 from docx.shared import Pt
@@ -357,6 +358,65 @@ def test_deleted_text_and_fields_are_not_shown() -> None:
     data = repacked(saved(document), lambda _, content: content.replace(b"<w:r><w:t>kept</w:t></w:r>", shown))
     (page,) = texts(data)
     assert page.text == "added end\nnext"
+
+
+def runs(document: Document, xml: str) -> str:
+    """What is read of a paragraph of these runs; `kept` stands before them."""
+    document.add_paragraph("kept")
+    old, new = b"<w:r><w:t>kept</w:t></w:r>", f"<w:r><w:t>kept </w:t></w:r>{xml}".encode()
+    (page,) = texts(repacked(saved(document), lambda _, content: content.replace(old, new)))
+    return page.text
+
+
+def field(code: str, result: str | None) -> str:
+    """As Word parts it; without a result for None."""
+    begin, separate, end = (f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("begin", "separate", "end"))
+    return f"{begin}{code}{'' if result is None else separate + result}{end}"
+
+
+def test_of_fields_the_results_alone_are_shown() -> None:
+    """Also of those in another's code, whose own result is then not shown."""
+    code, said = "<w:r><w:instrText>IF</w:instrText></w:r>", "<w:r><w:t>{}</w:t></w:r>"
+    inner = field(code, said.format("compared"))
+    outer = field(code + inner + code, said.format("one ") + field(code, said.format("two ")))
+    assert runs(docx.Document(), outer + field(inner, None) + said.format("end")) == "kept one two end"
+
+
+def test_hidden_text_is_not_shown() -> None:
+    """By itself, or by its style; what a style hides may be taken back. Nor what is in it."""
+    hidden = "<w:r><w:rPr>{}</w:rPr><w:t>{} </w:t>{}</w:r>"
+    document = docx.Document()
+    document.styles.add_style("Secret", WD_STYLE_TYPE.CHARACTER).font.hidden = True
+    document.styles.add_style("Deeper", WD_STYLE_TYPE.CHARACTER).base_style = document.styles["Secret"]
+    document.styles.add_style("Aside", WD_STYLE_TYPE.PARAGRAPH).font.hidden = True
+    document.add_paragraph("nothing of this", style="Aside")
+    document.add_paragraph("", style="Aside").add_run("but this").font.hidden = False
+    box = "<w:pict><w:txbxContent><w:p><w:r><w:t>boxed</w:t></w:r></w:p></w:txbxContent></w:pict>"
+    written = hidden.format("<w:vanish/>", "gone", box) + hidden.format('<w:rStyle w:val="Secret"/>', "gone", "")
+    written += hidden.format('<w:rStyle w:val="Deeper"/>', "gone", "")
+    written += hidden.format('<w:rStyle w:val="Secret"/><w:vanish w:val="0"/>', "back", "")
+    written += hidden.format("<w:webHidden/>", "shown", "")
+    assert runs(document, written) == "but this\nkept back shown"
+
+
+def test_notes_that_hidden_text_refers_to_are_left_out() -> None:
+    document = docx.Document()
+    run = document.add_paragraph("Seen{f2}").add_run("Hidden{f1}")
+    run.font.hidden = True
+    data = noted(document, {1: "not this", 2: "this"}, {})
+    mark = b'<w:r><w:footnoteReference w:id="1"/>'
+    hidden = mark.replace(b"<w:r>", b"<w:r><w:rPr><w:vanish/></w:rPr>")
+    (page,) = texts(repacked(data, lambda _, content: content.replace(mark, hidden)))
+    assert page.text == "Seen [1]\n[1] this"
+
+
+def test_signs_are_characters() -> None:
+    """Of fonts of signs; what none is known for is a bullet."""
+    signs = "Symbol:F0B0 Symbol:F0B1 Symbol:F06D Symbol:F0A3 Symbol:53 Symbol:F0B7 Symbol:F07F Wingdings:F0FE "
+    signs += "Wingdings:F0A8 Wingdings:F021 Arial:00B0 Webdings:F030 Symbol:none"
+    pairs = [sign.split(":") for sign in signs.split()]
+    written = "".join(f'<w:r><w:sym w:font="{font}" w:char="{code}"/></w:r>' for font, code in pairs)
+    assert runs(docx.Document(), written) == "kept °±μ≤Σ••☑☐•°••"
 
 
 def test_limits_hold_for_pages() -> None:
