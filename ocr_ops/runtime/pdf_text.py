@@ -83,11 +83,11 @@ def letters_of(page: pypdfium2.PdfPage, layer: pypdfium2.PdfTextPage, width: int
             continue
         a, b, c, d = layer.get_charbox(index)
         (x0, y0), (x1, y1) = place((a, b)), place((c, d))
-        size = float(raw.FPDFText_GetFontSize(layer, index)) * scale
+        enlarged, turn, font, hidden = objects.of(index)
+        size = float(raw.FPDFText_GetFontSize(layer, index)) * enlarged * scale
         unknown = char == "\ufffd" or raw.FPDFText_HasUnicodeMapError(layer, index) == 1
-        letters.append(
-            Letter(char, min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1), size, *objects.of(index), unknown)
-        )
+        sides = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+        letters.append(Letter(char, *sides, size, turn, font, hidden, unknown))
     return letters
 
 
@@ -97,11 +97,11 @@ class _Objects:
     def __init__(self, page: pypdfium2.PdfPage, layer: pypdfium2.PdfTextPage) -> None:
         self.layer = layer
         self.rotation = page.get_rotation()
-        self.known: dict[int | None, tuple[int | None, int, bool]] = {None: (0, 0, False)}
+        self.known: dict[int | None, tuple[float, int | None, int, bool]] = {None: (1, 0, 0, False)}
         self.matrix = raw.FS_MATRIX()
 
-    def of(self, index: int) -> tuple[int | None, int, bool]:
-        """`Letter.turn`, `font` and `hidden`."""
+    def of(self, index: int) -> tuple[float, int | None, int, bool]:
+        """By how much the page enlarges its font's size, and `Letter.turn`, `font` and `hidden`."""
         item = raw.FPDFText_GetTextObject(self.layer, index)
         address = ctypes.cast(item, ctypes.c_void_p).value
         if address not in self.known:
@@ -110,7 +110,8 @@ class _Objects:
             turn = round(degrees / 90)
             font = ctypes.cast(raw.FPDFTextObj_GetFont(item), ctypes.c_void_p).value or 0
             hidden = raw.FPDFTextObj_GetTextRenderMode(item) == raw.FPDF_TEXTRENDERMODE_INVISIBLE
-            self.known[address] = (turn % 4 if abs(degrees - 90 * turn) < _ASKEW else None, font, hidden)
+            enlarged = math.hypot(self.matrix.c, self.matrix.d)
+            self.known[address] = (enlarged, turn % 4 if abs(degrees - 90 * turn) < _ASKEW else None, font, hidden)
         return self.known[address]
 
 

@@ -51,6 +51,25 @@ def test_sound_text_is_the_reading() -> None:
     assert {word.confidence for line in page.lines for word in line.words} == {1.0}
 
 
+def test_letters_are_as_large_as_the_page_shows_them() -> None:
+    """Whether by their font's size, by a matrix of theirs or by one of the page."""
+    columns = ((40, "Sum of all"), (190, "these lines"), (300, "12.50"), (360, "-"))
+    pages = []
+    for size, zoom, outer in ((11, 1, 1), (1, 11, 1), (110, 0.1, 1), (2, 55, 0.1)):
+        shown = f"q {outer} 0 0 {outer} 0 0 cm\n"
+        for row, (x, text) in ((row, column) for row in range(6) for column in columns):
+            place = f"{x / outer:g} {(260 - row * 20) / outer:g}"
+            shown += f"BT /F {size} Tf {zoom} 0 0 {zoom} {place} Tm ({text}) Tj ET\n"
+        pages.append(read(Pdf(f"{shown}Q\n")))
+    assert pages[0] is not None
+    assert [block.kind for block in pages[0].blocks] == ["table"]
+    for page in pages[1:]:
+        assert page is not None
+        assert page.text == pages[0].text
+        for line, other in zip(page.lines, pages[0].lines, strict=True):
+            assert np.allclose(line.polygon, other.polygon, atol=0.2)
+
+
 @pytest.mark.parametrize("rotate", [0, 90, 180, 270])
 @pytest.mark.parametrize("box", ["", "/CropBox[20 60 390 290]"])
 def test_words_stand_where_the_page_shows_them(rotate: int, box: str) -> None:
