@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from itertools import accumulate, groupby, pairwise
 from math import sqrt
 from typing import Literal, NamedTuple
 
@@ -26,6 +26,8 @@ _LEAST, _MOST = 72.0, 5000.0
 
 _UNBROKEN = re.compile("[\u2e80-\U0010ffff]|[^\\s\u2e80-\U0010ffff]+")
 """What is never parted between lines: words, and each character of scripts that part no words."""
+_LEFTWARD = re.compile("[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc\U00010800-\U00010fff\U0001e800-\U0001efff]")
+"""Letters of scripts that are written from right to left: Hebrew, Arabic and others."""
 
 
 class Placed(NamedTuple):
@@ -207,7 +209,8 @@ class Setter:
             Word(text=text, confidence=1.0, polygon=self._box(left + begin, top, left + end, top + size))
             for text, begin, end, _ in row
         )
-        outline = self._box(left + row[0].begin, top, left + row[-1].end, top + size)
+        begin, end = min(placed.begin for placed in row), max(placed.end for placed in row)
+        outline = self._box(left + begin, top, left + end, top + size)
         text = " ".join(word.text for word in words)
         self.lines.append(Line(text=text, confidence=1.0, polygon=outline, words=words))
 
@@ -260,7 +263,7 @@ def wrapped(text: str, size: float, wide: float) -> list[Row]:
     """A text's lines, none wider than `wide` points: a word that is wider is drawn narrower, and stays one."""
     rows: list[Row] = []
     for line in text.split("\n"):
-        row: Row = []
+        first, row = len(rows), Row()
         x = 0.0
         for word in line.split():
             for number, (part, length) in enumerate(_parts(word, size, wide)):
@@ -271,7 +274,40 @@ def wrapped(text: str, size: float, wide: float) -> list[Row]:
                 x += length + _SPACE * size
         if row:
             rows.append(row)
+        if _LEFTWARD.search(line):
+            begun = next(map(_leftward, filter(_strong, line.split())), False)
+            rows[first:] = [_turned(row, begun, wide, _SPACE * size) for row in rows[first:]]
     return rows
+
+
+def _turned(row: Row, leftward: bool, wide: float, space: float) -> Row:
+    """A line in whose text there is Hebrew or Arabic: its words in their order still, each where it stands.
+
+    `leftward` is the way that its text begins.
+    """
+    ways: list[bool | None] = [_leftward(placed.text) if _strong(placed.text) else None for placed in row]
+    for place, way in enumerate(ways):
+        if way is None:  # figures and marks go with the words around them, if those go one way
+            before = ways[place - 1] if place else leftward
+            after = next((other for other in ways[place:] if other is not None), leftward)
+            ways[place] = before if before == after else leftward
+    runs = [list(run) for _, run in groupby(range(len(row)), ways.__getitem__)]
+    turned = list(row)
+    x = wide - row[-1].end if leftward else 0.0
+    for run in reversed(runs) if leftward else runs:
+        for place in reversed(run) if ways[run[0]] else run:
+            length = row[place].end - row[place].begin
+            turned[place] = row[place]._replace(begin=x, end=x + length)
+            x += length + space
+    return turned
+
+
+def _leftward(word: str) -> bool:
+    return _LEFTWARD.search(word) is not None
+
+
+def _strong(word: str) -> bool:
+    return any(map(str.isalpha, word))
 
 
 def width(word: str, size: float) -> float:

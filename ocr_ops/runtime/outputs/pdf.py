@@ -13,7 +13,7 @@ from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page, Polygon, Reading, Word
 from ocr_ops.runtime.documents import LIMITS, Limits, sheets
 from ocr_ops.runtime.outputs.blocks import Box, blocks, box, clean, lines, numbered, words
-from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance, numbers
+from ocr_ops.runtime.outputs.pdf_file import ASCENT, DESCENT, Glyphless, PdfFile, advance, numbers, visual
 from ocr_ops.runtime.outputs.pictures import Picture, picture_of, pictures
 from ocr_ops.runtime.outputs.visible import Letters
 from ocr_ops.runtime.pdf import PDFIUM_LOCK, flatten, is_pdf
@@ -214,7 +214,7 @@ def _extent(page: Page, to_points: Affine) -> Box:
 
 
 def _font(pdf: PdfFile, pages: Sequence[Page]) -> tuple[Glyphless, int]:
-    glyphless = Glyphless(clean(word.text) for page in pages for line in page.lines for word in words(line))
+    glyphless = Glyphless(visual(clean(word.text)) for page in pages for line in page.lines for word in words(line))
     return glyphless, glyphless.add_to(pdf)
 
 
@@ -241,7 +241,8 @@ def _shown(page: Page, to_points: Affine, glyphless: Glyphless) -> Iterator[str]
                 continue
             if end is not None:
                 # A space from one word to the next: or readers that go by distances alone might join them.
-                yield _piece(" ", (end[1], corners[0], corners[3], end[2]), to_points, glyphless)
+                before, after = (end, corners) if _forward(end, corners) else (corners, end)
+                yield _piece(" ", (before[1], after[0], after[3], before[2]), to_points, glyphless)
             yield _piece(text, corners, to_points, glyphless)
             end = corners
 
@@ -249,6 +250,7 @@ def _shown(page: Page, to_points: Affine, glyphless: Glyphless) -> Iterator[str]
 def _piece(text: str, corners: Polygon, to_points: Affine, glyphless: Glyphless) -> str:
     """`text` from corner to corner: its matrix turns, slants and stretches it until it fills the polygon."""
     (ax, ay), (bx, by), (cx, cy), (dx, dy) = (_at(to_points, corner) for corner in corners)
+    text = visual(text)
     pen = advance(text)
     along = ((bx - ax + cx - dx) / 2 / pen, (by - ay + cy - dy) / 2 / pen)
     up = (ax - dx, ay - dy)
@@ -257,6 +259,13 @@ def _piece(text: str, corners: Polygon, to_points: Affine, glyphless: Glyphless)
     if pen * min(map(abs, along)) < _DRIFT:
         return shown
     return f"/Span<</ActualText<{(BOM_UTF16_BE + text.encode('utf-16-be')).hex()}>>>BDC {shown} EMC"
+
+
+def _forward(word: Polygon, other: Polygon) -> bool:
+    """Whether the other word stands on from this one in the direction of its line; those of Hebrew stand before it."""
+    (ax, ay), (bx, by), *_ = word
+    (cx, cy), *_ = other
+    return (bx - ax) * (cx - ax) + (by - ay) * (cy - ay) >= 0
 
 
 def _corners(polygon: Polygon) -> Polygon:

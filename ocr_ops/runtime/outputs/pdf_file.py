@@ -1,5 +1,6 @@
 """PdfFile: objects put together as a PDF, and the glyphless font that invisible text is written in."""
 
+import re
 import struct
 import unicodedata
 import zlib
@@ -11,6 +12,10 @@ _WIDTHS = {0: 500, _HALF: 500, _FULL: 1000, _NONE: 0}
 ASCENT, DESCENT = 800, -200
 """Of an em of 1000: how far a line's box reaches above and below its baseline."""
 _NAME = "/OcrOpsGlyphless"
+_KINDS = {"R": "R", "AL": "R", "L": "L", "EN": "L", "AN": "L", "ES": "-", "CS": "-", "ET": "-", "NSM": "'"}
+_RIGHTWARD = re.compile("(-*L(?:[L'-]*[L'])?-*)")
+"""What is written from left to right amid text of the other way, figures with their marks among it; by kinds."""
+_MIRRORED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 _CHUNK = 100  # ISO 32000-1, 9.10.3: no more entries in one block of a CMap
 
 
@@ -110,6 +115,22 @@ def to_unicode(rows: Sequence[str], first: str, last: str) -> bytes:
             "endcmap\nCMapName currentdict /CMap defineresource pop\nend\nend",
         ]
     ).encode("ascii")
+
+
+def visual(text: str) -> str:
+    """A word as its letters stand on paper from left to right, which of Hebrew or Arabic is from the last to the first.
+
+    Readers turn it round again: they take letters as they stand.
+    """
+    kinds = "".join(_KINDS.get(unicodedata.bidirectional(char), " ") for char in text)
+    if "R" not in kinds:
+        return text
+    parts, start = [], 0
+    for place, run in enumerate(_RIGHTWARD.split(kinds)):
+        part = text[start : start + len(run)]
+        parts.append(part if place % 2 else part[::-1].translate(_MIRRORED))
+        start += len(run)
+    return "".join(reversed(parts))
 
 
 def numbers(*values: float) -> str:

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime.outputs.blocks import Box, box, clean, words
-from ocr_ops.runtime.outputs.pdf_file import DESCENT, PdfFile, numbers, to_unicode
+from ocr_ops.runtime.outputs.pdf_file import DESCENT, PdfFile, numbers, to_unicode, visual
 
 _WIDTHS = (
     *(278, 278, 355, 556, 556, 889, 667, 191, 333, 333, 389, 584, 278, 333, 278, 278),
@@ -63,7 +63,7 @@ class Letters:
     def _words(self, page: Page, scale: tuple[float, float], height: float) -> Iterator[str]:
         for line in page.lines:
             for word in words(line):
-                text = clean(word.text)
+                text = visual(clean(word.text))
                 pen = sum(map(_width, text)) / 1000
                 x, y, wide, high = _box(box(word.polygon), scale, height)
                 if pen and wide and high:

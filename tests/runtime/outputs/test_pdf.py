@@ -2,6 +2,8 @@
 
 import io
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from ocr_ops.runtime.outputs.blocks import box
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
 from tests.pdfs import Pdf, lines
 from tests.runtime.outputs.poppler import found_words, pdftotext
-from tests.runtime.outputs.readings import line_of, page_of, pages
+from tests.runtime.outputs.readings import line_of, page_of, pages, upright
 from tests.tiny import draw
 
 ALL = ReadOptions()
@@ -104,6 +106,63 @@ def test_every_character_the_models_can_read_comes_back(tmp_path: Path) -> None:
     assert all(
         stands(boxed[t][1:], line.polygon, 72 / DPI, 0.2) for t, line in zip(more, lines[-len(more) :], strict=True)
     )
+
+
+HEBREW = ("שלום עולם טוב", "בשנת הזאת", "מחיר-12.50", "שָׁלוֹם.", "السلام عليكم", "(سلام)")
+
+
+def leftward(text: str, top: float) -> Line:
+    """A line of words from right to left."""
+    words, right = [], 560.0
+    for part in text.split():
+        left = right - 14 * len(part)
+        words.append(Word(text=part, confidence=0.9, polygon=upright(left, top, right - left, 24)))
+        right = left - 14
+    return Line(text=text, confidence=0.9, polygon=upright(left, top, 560 - left, 24), words=tuple(words))
+
+
+def plain(text: str) -> list[str]:
+    """Lines without the marks that some readers put around text from right to left."""
+    return [unicodedata.normalize("NFC", re.sub("[\u202a-\u202e]", "", line)) for line in text.split("\n") if line]
+
+
+def test_hebrew_and_arabic_are_found_as_they_are_read(tmp_path: Path) -> None:
+    """By readers that turn round what stands from right to left; pdftotext turns no brackets."""
+    page = Page(width=WIDTH, height=HEIGHT, lines=tuple(leftward(t, 10 + 40 * row) for row, t in enumerate(HEBREW)))
+    data = searchable_pdf(Reading(pages=(page,)), "a.png", png(), ALL)
+    with pypdfium2.PdfDocument(data) as pdf:
+        assert plain(pdf[0].get_textpage().get_text_range().replace("\r", "")) == plain("\n".join(HEBREW))
+    assert plain(pdftotext(data, tmp_path).replace("\f", ""))[:-1] == plain("\n".join(HEBREW[:-1]))
+
+
+@pytest.mark.parametrize("degrees", [0, 3, 20, 90, 180, 270])
+def test_a_turned_word_of_hebrew_is_found(tmp_path: Path, degrees: float) -> None:
+    page = Page(width=WIDTH, height=HEIGHT, lines=(turned("שלום", (300, 200), 240, degrees),))
+    data = searchable_pdf(Reading(pages=(page,)), "a.png", png(), ALL)
+    assert plain(pdftotext(data, tmp_path).replace("\f", "")) == ["שלום"]
+    with pypdfium2.PdfDocument(data) as pdf:
+        assert pdf[0].get_textpage().get_text_range() == "שלום"
+
+
+def test_a_word_document_in_hebrew_is_found_as_it_is_read(tmp_path: Path) -> None:
+    """Its lines begin on the right, those with a few words of it on the left."""
+    texts = ("שלום עולם טוב", "the word שלום עולם is read", "קובץ open file הזה")
+    document, saved = docx.Document(), io.BytesIO()
+    for text in texts:
+        document.add_paragraph(text)
+    document.save(saved)
+    (sheet,) = sheets(saved.getvalue(), "a.docx")
+    assert sheet.text is not None
+    assert [line.text for line in sheet.text.lines] == list(texts)
+    first, second, third = ([word.polygon[0][0] for word in line.words] for line in sheet.text.lines)
+    assert first == sorted(first, reverse=True)
+    assert [sorted(second).index(x) for x in second] == [0, 1, 3, 2, 4, 5]
+    assert [sorted(third).index(x) for x in third] == [3, 1, 2, 0]
+    data = searchable_pdf(Reading(pages=(sheet.text,)), "a.docx", saved.getvalue(), ALL)
+    with pypdfium2.PdfDocument(data) as pdf:
+        said = [line.strip() for line in plain(pdf[0].get_textpage().get_text_range().replace("\r", ""))]
+    assert said[0] == texts[0]
+    assert plain(pdftotext(data, tmp_path))[0] == texts[0]
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
