@@ -98,18 +98,20 @@ class Flow:
         """Whether pages of even numbers have headers and footers of their own."""
         return _flag(_part(self.document, "settings"), "w:evenAndOddHeaders")
 
-    def items(self, container: Any, part: Part) -> Iterator[Item]:
-        """What stands in a body, header, footer, cell or text box of `part`."""
+    def items(self, container: Any, part: Part, codes: list[bool] | None = None) -> Iterator[Item]:
+        """What stands in a body, header, footer, cell or text box of `part`. `codes` are as `_text` has them."""
+        whole = codes is not None or _ends_its_fields(container)
+        codes = [] if codes is None else codes
         for child in container:
             if child.tag == qn("w:p"):
-                yield from self._paragraph(child, part)
+                yield from self._paragraph(child, part, codes if whole else [])
             elif child.tag == qn("w:tbl"):
                 yield self._grid(child, part)
                 yield from self._pictures(child, part)
             elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:customXml"), qn("w:smartTag")}:
-                yield from self.items(child, part)
+                yield from self.items(child, part, codes if whole else None)
 
-    def _paragraph(self, paragraph: Any, part: Part) -> Iterator[Item]:
+    def _paragraph(self, paragraph: Any, part: Part, codes: list[bool]) -> Iterator[Item]:
         properties = paragraph.find(qn("w:pPr"))
         level = self._heading(properties)
         if _flag(properties, "w:pageBreakBefore"):
@@ -117,7 +119,7 @@ class Flow:
         size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
         label = self._label(properties)
         notes = tuple(self.notes.referred(paragraph, self))
-        for number, text in enumerate(self._text(paragraph).split("\f")):
+        for number, text in enumerate(self._text(paragraph, codes).split("\f")):
             if number:
                 yield PageBreak()
             written = f"{label} {text}".strip() if not number else text.strip()
@@ -250,11 +252,12 @@ class Flow:
                 return False
         return False
 
-    def _text(self, paragraph: Any) -> str:
-        """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it."""
+    def _text(self, paragraph: Any, codes: list[bool]) -> str:
+        """What a paragraph shows: tabs, line breaks and form feeds for page breaks among it.
+
+        `codes` tells of each field that is open, the innermost last, whether its code goes on; its result follows.
+        """
         found: list[str] = []
-        codes: list[bool] = []
-        """Of each field that is open, the innermost last: whether its code goes on. Its result follows."""
         stack = [iter(paragraph)]
         while stack:
             element = next(stack[-1], None)
@@ -309,6 +312,12 @@ class Flow:
                 break
             name = based.get(qn("w:val"), "")
         return False
+
+
+def _ends_its_fields(container: Any) -> bool:
+    """Or one that has no end would take all that follows with it: then each paragraph is taken by itself."""
+    kinds = [mark.get(qn("w:fldCharType")) for mark in container.iter(_FIELD)]
+    return kinds.count("begin") == kinds.count("end")
 
 
 def _mark_field(mark: Any, codes: list[bool]) -> None:

@@ -382,6 +382,16 @@ def test_of_fields_the_results_alone_are_shown() -> None:
     assert runs(docx.Document(), outer + field(inner, None) + said.format("end")) == "kept one two end"
 
 
+def test_the_code_of_a_field_may_go_on_in_other_paragraphs() -> None:
+    """One without an end takes no more than its own paragraph."""
+    begin, separate, end = (f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("begin", "separate", "end"))
+    apart = "</w:p><w:p>"
+    said = "<w:r><w:t>{}</w:t></w:r>"
+    code = begin + said.format("code") + apart + said.format("more code") + separate + said.format("result") + apart
+    assert runs(docx.Document(), code + said.format("more") + end + said.format(" after")) == "kept\nresult\nmore after"
+    assert runs(docx.Document(), begin + said.format("code") + apart + said.format("after")) == "kept\nafter"
+
+
 def test_hidden_text_is_not_shown() -> None:
     """By itself, or by its style; what a style hides may be taken back. Nor what is in it."""
     hidden = "<w:r><w:rPr>{}</w:rPr><w:t>{} </w:t>{}</w:r>"
