@@ -285,12 +285,15 @@ def _turned(row: Row, leftward: bool, wide: float, space: float) -> Row:
 
     `leftward` is the way that its text begins.
     """
-    ways: list[bool | None] = [_leftward(placed.text) if _strong(placed.text) else None for placed in row]
-    for place, way in enumerate(ways):
-        if way is None:  # figures and marks go with the words around them, if those go one way
-            before = ways[place - 1] if place else leftward
-            after = next((other for other in ways[place:] if other is not None), leftward)
-            ways[place] = before if before == after else leftward
+    told = [_leftward(placed.text) if _strong(placed.text) else None for placed in row]
+
+    def nearest(way: bool | None, other: bool | None) -> bool | None:
+        return way if other is None else other
+
+    # Figures and marks go with the words around them, if those go one way.
+    before = [*accumulate(told, nearest, initial=leftward)][1:]
+    after = [*accumulate(reversed(told), nearest, initial=leftward)][:0:-1]
+    ways = [one if one == other else leftward for one, other in zip(before, after, strict=True)]
     runs = [list(run) for _, run in groupby(range(len(row)), ways.__getitem__)]
     turned = list(row)
     x = wide - row[-1].end if leftward else 0.0

@@ -122,6 +122,8 @@ def visual(text: str) -> str:
 
     Readers turn it round again: they take letters as they stand.
     """
+    if text.isascii():
+        return text
     kinds = "".join(_KINDS.get(unicodedata.bidirectional(char), " ") for char in text)
     if "R" not in kinds:
         return text
