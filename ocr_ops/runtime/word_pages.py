@@ -287,7 +287,7 @@ def _turned(row: Row, leftward: bool, wide: float, space: float) -> Row:
     """
     told = [_leftward(placed.text) if _strong(placed.text) else None for placed in row]
 
-    def nearest(way: bool | None, other: bool | None) -> bool | None:
+    def nearest(way: bool, other: bool | None) -> bool:
         return way if other is None else other
 
     # Figures and marks go with the words around them, if those go one way.
@@ -348,7 +348,7 @@ class _Row:
 def _edges(grid: Grid, wide: float) -> list[float]:
     """Where columns begin, and the last one ends, in `wide` points: as the document has it, none next to nothing."""
     given = grid.widths[: grid.columns]
-    shares = given if len(given) == grid.columns and sum(given) else (1.0,) * grid.columns
+    shares: Sequence[float] = given if len(given) == grid.columns and any(given) else (1.0,) * grid.columns
     least = 0.2 * sum(shares) / grid.columns
     edges = list(accumulate((max(share, least) for share in shares), initial=0.0))
     return [wide * edge / edges[-1] for edge in edges]
