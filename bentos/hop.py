@@ -21,7 +21,7 @@ from bentos import deadline as deadlines
 from bentos import lending
 from bentos.deadline import Deadline
 from bentos.packing import MEDIA_TYPE
-from ocr_ops.core.errors import ModelAway, OcrOpsError
+from ocr_ops.core.errors import ModelAway, ModelFailed, OcrOpsError
 
 KEY = "OCR_OPS_HOP_KEY"
 """What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
@@ -53,7 +53,8 @@ class Hop:
         self.lends = urlsplit(self.url).scheme == "file"
 
     async def call(self, route: str, body: bytes, deadline: Deadline) -> bytes:
-        """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it.
+        """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it: `ModelFailed` where it
+        is this call's doing, and not the key's.
 
         A service that is not there, or is just going, is waited for until the deadline.
         """
@@ -87,7 +88,7 @@ class Hop:
             except _LOST as error:
                 deaths += 1
                 if deaths == DEATHS:
-                    raise self._away(f"{type(error).__name__}, {deaths} times") from None
+                    raise self._away(f"{type(error).__name__}, {deaths} times", ModelFailed) from None
             await asyncio.sleep(max(0.0, min(pause, deadline.remaining())))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -131,10 +132,11 @@ class Hop:
     def _failed(self, status: int, body: bytes, deadline: Deadline | None = None) -> OcrOpsError:
         if status == 504 and deadline is not None:
             return deadline.too_late(self.url)
-        return self._away(f"{status} {body[:200].decode(errors='replace')}")
+        kind = ModelAway if deadline is None or status == 401 else ModelFailed
+        return self._away(f"{status} {body[:200].decode(errors='replace')}", kind)
 
-    def _away(self, found: str) -> ModelAway:
-        return ModelAway(f"model at {self.url}", found, "an answer", "try again soon; its log has the cause")
+    def _away(self, found: str, kind: type[ModelAway] = ModelAway) -> ModelAway:
+        return kind(f"model at {self.url}", found, "an answer", "try again soon; its log has the cause")
 
 
 def hop_to(dependency: Any) -> Hop:

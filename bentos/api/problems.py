@@ -13,7 +13,15 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ocr_ops.core.errors import BadInput, OcrOpsError, OutsideSystem, Overloaded, TooLate, UnreadableDocument
+from ocr_ops.core.errors import (
+    BadInput,
+    ModelAway,
+    OcrOpsError,
+    OutsideSystem,
+    Overloaded,
+    TooLate,
+    UnreadableDocument,
+)
 from ocr_ops.core.record import Told
 
 PROBLEM = "application/problem+json"
@@ -70,9 +78,8 @@ class Refusal(BadInput):
 def problem_of(error: OcrOpsError, request: str | None = None) -> Problem:
     """An error as a problem of the request of this id."""
     status = status_of(error)
-    kind = error.kind if isinstance(error, Refusal) else re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     return Problem(
-        type=KIND + kind,
+        type=KIND + _kind(error),
         title=HTTPStatus(status).phrase,
         status=status,
         detail=error.found,
@@ -81,6 +88,14 @@ def problem_of(error: OcrOpsError, request: str | None = None) -> Problem:
         remedy=error.remedy,
         instance=None if request is None else f"urn:ocr-ops:request:{request}",
     )
+
+
+def _kind(error: OcrOpsError) -> str:
+    if isinstance(error, Refusal):
+        return error.kind
+    # Whose doing it is that a model failed is for those who ask it again.
+    kind = ModelAway if isinstance(error, ModelAway) else type(error)
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower()
 
 
 def status_of(error: OcrOpsError) -> int:

@@ -161,14 +161,7 @@ class Desk:
         """Why a job that failed did."""
         if entry.failure:
             return Failure.model_validate_json(self._opened(entry.failure, entry.id, "failure"))
-        return Failure(
-            kind="unreadable-document",
-            status=422,
-            subject=f"job {entry.id}",
-            found=f"page {entry.done + 1} felled its reader {entry.tries} times",
-            expected="a whole, open document",
-            remedy="save or scan it again",
-        )
+        return given_up(entry.id, f"page {entry.done + 1} felled its reader {entry.tries} times")
 
     def sealed_page(self, job: str, number: int, page: ReadPage) -> bytes:
         return self.sealer.seal(page.model_dump_json().encode(), job, "page", str(number))
@@ -200,6 +193,18 @@ class Desk:
         if data is None:
             raise _unknown(place[0], "lost, or sealed with another key")
         return data
+
+
+def given_up(job: str, found: str) -> Failure:
+    """Why a job failed a page of which was tried for the last time."""
+    return Failure(
+        kind="unreadable-document",
+        status=422,
+        subject=f"job {job}",
+        found=found,
+        expected="a whole, open document",
+        remedy="save or scan it again",
+    )
 
 
 def _asked(sealer: Sealer, digest: str, ask: Ask) -> str:

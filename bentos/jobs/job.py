@@ -131,8 +131,13 @@ class JobStore(Protocol):
         """
 
     async def hold(self, claim: Claim, lease: float) -> bool:
-        """Whether it is still ours; if so, for another `lease` seconds. With 0 it is given back: it is free at once,
-        and the claim does not count as one that felled its reader.
+        """Whether it is still ours; if so, for another `lease` seconds. With 0 it is given back: it waits, is free at
+        once, and the claim does not count as one that felled its reader.
+        """
+
+    async def leave(self, claim: Claim, pause: float) -> bool:
+        """Gives it back after a claim that counts: it waits, and is free in `pause` seconds. False: it is not ours any
+        more.
         """
 
     async def page(self, claim: Claim, number: int, page: bytes, total: int | None) -> bool:

@@ -115,9 +115,18 @@ _HOLD = (
 if not ours(ARGV[1], ARGV[2]) then return 0 end
 redis.call('HSET', job(ARGV[1]), 'lease', now() + ARGV[3])
 if tonumber(ARGV[3]) == 0 then
-  redis.call('HSET', job(ARGV[1]), 'token', '')
-  redis.call('HINCRBY', job(ARGV[1]), 'tries', -1)
+  -- A page has set them to 0 since it was claimed, perhaps.
+  local tries = math.max(tonumber(get(ARGV[1], 'tries')) - 1, 0)
+  redis.call('HSET', job(ARGV[1]), 'state', 'waiting', 'token', '', 'tries', tries)
 end
+return 1
+"""
+)
+_LEAVE = (
+    _BEGIN
+    + """
+if not ours(ARGV[1], ARGV[2]) then return 0 end
+redis.call('HSET', job(ARGV[1]), 'state', 'waiting', 'token', '', 'lease', now() + ARGV[3])
 return 1
 """
 )
@@ -237,6 +246,9 @@ class RedisJobs:
 
     async def hold(self, claim: Claim, lease: float) -> bool:
         return bool(await self._script(_HOLD, claim.entry.id, claim.token, round(lease * 1000)))
+
+    async def leave(self, claim: Claim, pause: float) -> bool:
+        return bool(await self._script(_LEAVE, claim.entry.id, claim.token, round(pause * 1000)))
 
     async def page(self, claim: Claim, number: int, page: bytes, total: int | None) -> bool:
         known = "" if total is None else total

@@ -11,11 +11,11 @@ from typing import TypeVar
 from bentos.api.problems import KIND, Refusal, problem_of
 from bentos.deadline import Deadline
 from bentos.engine import Engine
-from bentos.jobs.desk import Desk
-from bentos.jobs.job import Ask, Claim, Failure, ReadPage, State
+from bentos.jobs.desk import Desk, given_up
+from bentos.jobs.job import MOST_TRIES, Ask, Claim, Failure, ReadPage, State
 from bentos.jobs.webhook import BACK_OFF
 from bentos.usage import Allowance
-from ocr_ops.core.errors import OcrOpsError, OutsideSystem, StoreAway, TooLate, UnreadableDocument
+from ocr_ops.core.errors import ModelFailed, OcrOpsError, OutsideSystem, StoreAway, TooLate, UnreadableDocument
 from ocr_ops.core.options import ReadOptions, page_spans
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime import telemetry
@@ -27,7 +27,7 @@ SWEEP = 60.0
 GIVE_WAY = 2.0
 """Seconds that a page waits, at most, for documents that somebody waits for: jobs get on, however busy it is."""
 _AGAIN = 5.0
-"""Seconds until a job is tried again after a fault that is not its own."""
+"""Seconds until a job is tried again."""
 _LAST = 99_999
 
 T = TypeVar("T")
@@ -133,6 +133,8 @@ class Runner:
                 return
         except (UnreadableDocument, TooLate, Refusal) as error:
             await self._finish(claim, "failed", failure_of(error), counted.done)
+        except ModelFailed as error:
+            await self._failed(claim, counted, error)
         except OutsideSystem as error:
             log.warning("job %s: %s; it is tried again", entry.id, error)
             await asyncio.sleep(_AGAIN)
@@ -174,6 +176,19 @@ class Runner:
             with suppress(UnreadableDocument):  # the key is another by now
                 if self.over is not None:
                     self.over(self.desk.ask(claim.entry), claim.entry.id, state, pages)
+
+    async def _failed(self, claim: Claim, counted: "_Count", error: ModelFailed) -> None:
+        """A page had a model fail. That may be its doing: as of one that fells its reader, the tries are counted."""
+        entry = claim.entry
+        tries = entry.tries if counted.done == counted.before else 0  # of this very page
+        if tries >= MOST_TRIES:
+            log.warning("job %s: %s; it is given up", entry.id, error)
+            failure = given_up(entry.id, f"page {counted.done + 1} had a model fail {tries} times")
+            await self._finish(claim, "failed", failure, counted.done)
+            return
+        log.warning("job %s: %s; it is tried again, but not for ever", entry.id, error)
+        with suppress(StoreAway):  # its lease runs out by itself
+            await self.desk.store.leave(claim, _AGAIN)
 
     async def _give_way(self) -> None:
         end = time.monotonic() + GIVE_WAY

@@ -105,8 +105,14 @@ class SqliteJobs:
     async def hold(self, claim: Claim, lease: float) -> bool:
         until = self._times()["now"] + lease
         if not lease:
-            return await self._ours("UPDATE jobs SET lease = 0, token = '', tries = tries - 1", (), claim)
+            # A page has set them to 0 since it was claimed, perhaps.
+            back = "UPDATE jobs SET state = 'waiting', lease = 0, token = '', tries = max(tries - 1, 0)"
+            return await self._ours(back, (), claim)
         return await self._ours("UPDATE jobs SET lease = ?", (until,), claim)
+
+    async def leave(self, claim: Claim, pause: float) -> bool:
+        until = self._times()["now"] + pause
+        return await self._ours("UPDATE jobs SET state = 'waiting', lease = ?, token = ''", (until,), claim)
 
     async def page(self, claim: Claim, number: int, page: bytes, total: int | None) -> bool:
         def keep(db: sqlite3.Connection) -> bool:

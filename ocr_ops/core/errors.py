@@ -20,6 +20,7 @@ OcrOpsError
     ├── ServiceAway           a service nobody answers for
     ├── ServiceFailed         a service that answers with a fault of its own, or with nonsense
     ├── ModelAway             a model service does not answer, or failed
+    │   └── ModelFailed           and did so because of what it was asked: asked again, it will again
     ├── Overloaded            the service has as much to do as it can answer in time
     ├── StoreAway             Redis is slow, full, read-only or gone; who needs it goes on without
     └── TooLate               the deadline passed: the caller's, or the service's own
@@ -143,6 +144,10 @@ class ServiceFailed(OutsideSystem):
 
 
 class ModelAway(OutsideSystem):
+    pass
+
+
+class ModelFailed(ModelAway):
     pass
 
 

@@ -120,9 +120,13 @@ def test_a_call_that_kills_its_workers_is_given_up(together: Server) -> None:
     with ThreadPoolExecutor(4) as pool:
         beside = [pool.submit(_one, together, "/slow", 1, 90) for _ in range(3)]
         _eventually(lambda: httpx.get(f"{together.url}/readyz").json()["inside"] == 3)
-        assert _one(together, "/die", 1, 90) == "ModelAway"
+        assert _one(together, "/die", 1, 90) == "ModelFailed"
         assert [call.result() for call in beside] == ["done"] * 3
     assert _many(together, 10) == {"ok": 10}
+
+
+def test_an_answer_that_is_none_is_told_from_a_model_that_is_away(outer: Server) -> None:
+    assert _one(outer, "/nowhere", 1, 90) == "ModelFailed"
 
 
 def test_a_worker_told_to_end_alone_is_replaced(together: Server) -> None:
@@ -209,8 +213,9 @@ def test_a_gateway_with_another_key_knows_that_it_has_no_model(inner: Server, mo
         try:
             with pytest.raises(ModelAway, match="401"):
                 await hop.loaded()
-            with pytest.raises(ModelAway, match="401"):
+            with pytest.raises(ModelAway, match="401") as refused:
                 await hop.call("/widths", BODY, Deadline.after(20))
+            assert refused.type is ModelAway, "no call has anything to do with it"
         finally:
             await hop.close()
 

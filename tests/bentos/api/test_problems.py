@@ -12,7 +12,16 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from bentos.api.problems import PICKLE, PROBLEM, Foreign, Problem, Problems, Refusal, answer_of, problem_of
-from ocr_ops.core.errors import BadInput, ModelAway, OcrOpsError, Overloaded, TooLate, UnreadableDocument, UsageError
+from ocr_ops.core.errors import (
+    BadInput,
+    ModelAway,
+    ModelFailed,
+    OcrOpsError,
+    Overloaded,
+    TooLate,
+    UnreadableDocument,
+    UsageError,
+)
 
 PARTS = ("page.png", "torn", "a whole page", "scan it again")
 REFUSAL = Refusal(*PARTS, 429, "rate-limited", {"Retry-After": "7"})
@@ -55,6 +64,7 @@ def failing(error: Exception, *, late: bool = False) -> Any:
         (TooLate(*PARTS), 504, "too-late", {}),
         (TooLate(*PARTS, 503), 503, "too-late", {"retry-after": "1"}),
         (ModelAway(*PARTS), 503, "model-away", {"retry-after": "1"}),
+        (ModelFailed(*PARTS), 503, "model-away", {"retry-after": "1"}),
         (Overloaded(*PARTS, 4), 503, "overloaded", {"retry-after": "4"}),
         (REFUSAL, 429, "rate-limited", {"retry-after": "7"}),
     ],

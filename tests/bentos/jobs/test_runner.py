@@ -14,7 +14,7 @@ import pytest
 from bentos.api.problems import Refusal
 from bentos.jobs import runner
 from bentos.jobs.desk import Desk, JobSettings
-from bentos.jobs.job import Ask, Bounds, Entry
+from bentos.jobs.job import MOST_TRIES, Ask, Bounds, Entry
 from bentos.jobs.redis import RedisJobs
 from bentos.jobs.runner import Runner, _rest
 from bentos.jobs.sqlite import SqliteJobs
@@ -22,7 +22,7 @@ from bentos.jobs.webhook import Webhooks
 from bentos.sealed import Sealer
 from bentos.store import Store
 from bentos.usage import Allowance
-from ocr_ops.core.errors import ModelAway, UnreadableDocument
+from ocr_ops.core.errors import ModelAway, ModelFailed, UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.release import Release
 from ocr_ops.runtime.documents import Limits
@@ -36,6 +36,7 @@ DOCUMENT = document(*([line] for line in PAGES))
 SETTINGS = JobSettings(Limits(), Bounds(unfinished=10, each=5, size=2**30), kept_seconds=600, seconds=120)
 KEY = os.urandom(32)
 AWAY = ModelAway("model service", "gone", "an answer", "try again")
+FAILED = ModelFailed("model service", "ServerDisconnectedError, 3 times", "an answer", "try again")
 
 
 def desk_in(folder: Path, settings: JobSettings = SETTINGS) -> Desk:
@@ -195,6 +196,33 @@ def test_a_failing_model_is_tried_again(tmp_path: Path, tiny_release: Release, m
             broken = await until(desk, await submitted(desk, DOCUMENT[:300]), over)
             assert broken.state == "failed"
             assert desk.failure(broken).kind == "unreadable-document"
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_page_that_fails_the_model_each_time_fails_its_job(
+    tmp_path: Path, tiny_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as many tries as one that fells its reader; its owner's other jobs are read between them."""
+    monkeypatch.setattr(runner, "_AGAIN", 2.0)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        engine = WatchedEngine(tiny_release)
+        first, second = await submitted(desk), await submitted(desk)
+        engine.failures = [(1, FAILED), (99, FAILED), *[(0, FAILED)] * MOST_TRIES]
+        async with running(engine, desk):
+            found = await until(desk, second, over)
+            assert found.state == "done"
+            before = await desk.find("ann", first.id)
+            assert before is not None
+            assert (before.state, before.done) == ("waiting", 1)
+            found = await until(desk, first, over)
+        assert (found.state, found.done, engine.calls) == ("failed", 1, 2 + MOST_TRIES)
+        failure = desk.failure(found)
+        assert (failure.kind, failure.status) == ("unreadable-document", 422)
+        assert failure.found == f"page 2 had a model fail {MOST_TRIES} times"
         await desk.store.close()
 
     run(work())

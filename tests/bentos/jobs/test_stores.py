@@ -168,6 +168,43 @@ def test_a_job_given_back_is_free_at_once(kept: Kept) -> None:
     kept(work)
 
 
+def test_a_job_given_back_waits_and_owes_nothing(kept: Kept) -> None:
+    """Nor is anything owed to it, where a page was read meanwhile."""
+
+    async def work(one: JobStore, other: JobStore) -> None:
+        await added(one, entry("a"))
+        for read in (False, True):
+            claim = await claimed(one)
+            assert claim.entry.tries == 1
+            assert not read or await one.page(claim, 1, b"1", None)
+            assert await one.hold(claim, 0)
+            found = await other.get("a")
+            assert found is not None
+            assert (found.state, found.tries) == ("waiting", 0)
+        assert (await claimed(other)).entry.tries == 1
+
+    kept(work)
+
+
+def test_a_job_left_for_a_while_waits_and_its_try_counts(kept: Kept) -> None:
+    """Others of its owner come before it."""
+
+    async def work(one: JobStore, other: JobStore) -> None:
+        await added(one, entry("a"), entry("b"))
+        first = await claimed(one)
+        assert await one.leave(first, 2.0)
+        assert not await one.leave(first, 2.0)
+        found = await other.get("a")
+        assert found is not None
+        assert (found.state, found.tries) == ("waiting", 1)
+        assert (await claimed(other)).entry.id == "b"
+        again = await soon(lambda: other.claim(60))
+        assert (again.entry.id, again.entry.tries) == ("a", 2)
+        assert not await one.page(first, 1, b"1", None)
+
+    kept(work)
+
+
 def test_a_page_that_fells_its_readers_is_given_up(kept: Kept) -> None:
     """But only one that does so again and again, without a page between."""
 
