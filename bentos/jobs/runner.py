@@ -16,7 +16,7 @@ from bentos.jobs.job import MOST_TRIES, Ask, Claim, Failure, ReadPage, State
 from bentos.jobs.webhook import BACK_OFF
 from bentos.usage import Allowance
 from ocr_ops.core.errors import ModelFailed, OcrOpsError, OutsideSystem, StoreAway, TooLate, UnreadableDocument
-from ocr_ops.core.options import ReadOptions, page_spans
+from ocr_ops.core.options import LAST_PAGE, ReadOptions, merged, page_spans, written
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime import telemetry
 
@@ -28,7 +28,6 @@ GIVE_WAY = 2.0
 """Seconds that a page waits, at most, for documents that somebody waits for: jobs get on, however busy it is."""
 _AGAIN = 5.0
 """Seconds until a job is tried again."""
-_LAST = 99_999
 
 T = TypeVar("T")
 log = logging.getLogger("bentoml.ocr_ops")
@@ -246,23 +245,12 @@ def _rest(options: ReadOptions, done: int) -> ReadOptions:
     if not done:
         return options
     left = []
-    for first, last in _merged(page_spans(options.pages or f"1-{_LAST}")):
+    for first, last in merged(page_spans(options.pages or f"1-{LAST_PAGE}")):
         skipped = min(done, last - first + 1)
         done -= skipped
         if first + skipped <= last:
-            left.append(f"{first + skipped}-{last}")
-    return options.model_copy(update={"pages": ",".join(left) or f"{_LAST}"})
-
-
-def _merged(spans: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
-    """The same pages in spans that rise and do not touch."""
-    found: list[tuple[int, int]] = []
-    for first, last in sorted(spans):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = (found[-1][0], max(last, found[-1][1]))
-        else:
-            found.append((first, last))
-    return found
+            left.append((first + skipped, last))
+    return options.model_copy(update={"pages": written(left)})
 
 
 async def _insisted(work: Callable[[], Awaitable[T]]) -> T:

@@ -1,6 +1,7 @@
 """ReadOptions: what a caller may ask of a reading, the same on the command line, in Python and over HTTP."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -9,6 +10,9 @@ from ocr_ops.core.record import Told, canonical_json, digest_bytes
 
 _RANGES = re.compile(r"[1-9]\d{0,4}(-[1-9]\d{0,4})?(,[1-9]\d{0,4}(-[1-9]\d{0,4})?)*", re.ASCII)
 _LANGUAGE = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
+
+LAST_PAGE = 99_999
+"""The last that can be asked for. No document has it."""
 
 OutputFormat = Literal["json", "text", "hocr", "alto", "tsv", "markdown", "pdf"]
 
@@ -28,6 +32,22 @@ def page_spans(value: str) -> tuple[tuple[int, int], ...]:
         raise ValueError(msg)
     parts = (part.partition("-") for part in value.split(","))
     return tuple((int(first), int(last or first)) for first, _, last in parts)
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The same pages in spans that rise and do not touch."""
+    found: list[tuple[int, int]] = []
+    for first, last in sorted(spans):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
+        else:
+            found.append((first, last))
+    return found
+
+
+def written(spans: Iterable[tuple[int, int]]) -> str:
+    """As `page_spans` reads them; without any, a page that no document has."""
+    return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans) or f"{LAST_PAGE}"
 
 
 Ranges = Annotated[

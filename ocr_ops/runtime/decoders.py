@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, nullcontext
 from typing import Any, Literal, TypeVar
 
-from ocr_ops.core.options import ReadOptions, page_spans
+from ocr_ops.core.options import LAST_PAGE, ReadOptions, merged, page_spans, written
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.decoder import Decoder, Gone, Warden, WardenGone, Way, readable, readable_here
@@ -23,7 +23,6 @@ CAPS = Caps()
 _SCANS = ("JPEG", "PNG")
 """Formats whose documents may follow each other in a process: one picture each, and decoders that are small."""
 _TRIES = 3
-_LAST_PAGE = 99_999
 _ENDED = "ended its decoder each time it was opened"
 
 
@@ -143,7 +142,8 @@ class Decoders:
     ) -> Task:
         return Task(
             make=make,
-            options=options,
+            options=options.model_copy(update={"pages": None}),
+            pages=options.pages,
             max_bytes=limits.max_bytes,
             max_pixels=limits.max_pixels,
             max_pages=limits.max_pages,
@@ -223,6 +223,6 @@ def _after(options: ReadOptions, last: int) -> ReadOptions:
     """The same for the pages after `last`, which are those still wanted."""
     if not last:
         return options
-    spans = page_spans(options.pages) if options.pages is not None else ((1, _LAST_PAGE),)
-    left = ",".join(f"{max(first, last + 1)}-{to}" for first, to in spans if to > last)
-    return options.model_copy(update={"pages": left})
+    spans = merged(page_spans(options.pages or f"1-{LAST_PAGE}"))
+    left = ((max(first, last + 1), to) for first, to in spans if to > last)
+    return options.model_copy(update={"pages": written(left)})

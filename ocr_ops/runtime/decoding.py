@@ -62,6 +62,9 @@ class Task(Value):
     make: Literal["sheets", "pdf"] = "sheets"
     """What `NEXT` asks for: a page, or the searchable PDF."""
     options: ReadOptions
+    """But for the pages."""
+    pages: str | None
+    """As in the options, but of any length: what is left of `1-12,14` is a character longer once 9 pages are read."""
     max_bytes: int
     max_pixels: int
     max_pages: int
@@ -69,6 +72,11 @@ class Task(Value):
     grey: bool
     """Whether pages are handed over in grey: a third of the bytes, for models that read no colours."""
     caps: Caps
+
+    @property
+    def wanted(self) -> ReadOptions:
+        """The options, with the pages."""
+        return self.options.model_copy(update={"pages": self.pages})
 
     @property
     def limits(self) -> Limits:
@@ -250,7 +258,7 @@ def _serve(task: Task, data: bytes, end: socket.socket) -> tuple[bytes, list[int
         most = 1 + min(int(time.process_time()) + caps.page_cpu_seconds, int(begun) + caps.document_cpu_seconds)
         resource.setrlimit(resource.RLIMIT_CPU, (most, caps.documents * (caps.document_cpu_seconds + 1)))
         try:
-            pages = pages or sheets(data, "document", task.options, task.limits, grey=task.grey)
+            pages = pages or sheets(data, "document", task.wanted, task.limits, grey=task.grey)
             sheet = next(pages, None)
         except UnreadableDocument as error:
             _refuse(end, error)
@@ -276,7 +284,7 @@ def _serve_pdf(task: Task, data: bytes, reading: Reading, end: socket.socket) ->
     resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1))
     if end.recv(MAX_MESSAGE) == NEXT:
         try:
-            made = guard("document", lambda: searchable_pdf(reading, "document", data, task.options, task.limits))
+            made = guard("document", lambda: searchable_pdf(reading, "document", data, task.wanted, task.limits))
         except UnreadableDocument as error:
             _refuse(end, error)
         else:

@@ -27,6 +27,11 @@ from ocr_ops.runtime.outputs.pdf import searchable_pdf
 from tests.fuzz.corpus import seeds
 
 ALL = ReadOptions()
+MOST_PAGES = (
+    ",".join(map(str, range(1, 129, 2))),
+    ",".join(["1-12", *map(str, [*range(14, 94, 2), *range(100, 138, 2)])]),
+)
+"""Pages asked for in as many characters as there may be."""
 
 
 def reading(pages: int = 1, text: str = "found") -> Reading:
@@ -289,6 +294,23 @@ def test_kill_nine_loses_no_page(decoders: Decoders, victim: str) -> None:
         return numbers
 
     assert asyncio.run(read()) == [2, 3, 4, 6]
+
+
+@pytest.mark.parametrize("pages", MOST_PAGES)
+def test_kill_nine_loses_no_page_however_many_are_asked_for(decoders: Decoders, pages: str) -> None:
+    """What is left of them may take more room to tell than all of them took."""
+    assert len(pages) == 200
+    options = ReadOptions(pages=pages)
+
+    async def read() -> list[int]:
+        numbers = []
+        async for sheet in decoders.sheets(tiff(14), "a.tif", options):
+            numbers.append(sheet.number)
+            if sheet.number == 9:
+                os.kill(children(decoders)[0], signal.SIGKILL)
+        return numbers
+
+    assert asyncio.run(read()) == [number for number in range(1, 15) if options.wants(number)]
 
 
 def test_a_page_that_eats_the_cpu_is_refused(decoders: Decoders) -> None:

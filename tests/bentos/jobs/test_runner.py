@@ -25,10 +25,12 @@ from bentos.usage import Allowance
 from ocr_ops.core.errors import ModelAway, ModelFailed, UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.release import Release
+from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.documents import Limits
 from tests.bentos.engines import OPTIONS, WatchedEngine, document
 from tests.bentos.jobs.test_webhook import Receiver, verified
 from tests.redis_server import RedisServer
+from tests.runtime.test_decoders import MOST_PAGES
 from tests.tiny import build_bundle
 
 PAGES = ["abc ab", "cab", "ba ac", "cc", "a b c"]
@@ -403,11 +405,25 @@ def test_pages_of_a_job_are_of_its_callers_quota(tmp_path: Path, tiny_release: R
     [
         (None, 0, None),
         (None, 3, "4-99999"),
-        ("1-3,8", 2, "3-3,8-8"),
-        ("8,1-3", 3, "8-8"),
-        ("1-3,2-5,5", 4, "5-5"),
+        ("1-3,8", 2, "3,8"),
+        ("8,1-3", 3, "8"),
+        ("1-3,2-5,5", 4, "5"),
+        ("2-4,7-9", 1, "3-4,7-9"),
         ("2", 1, "99999"),
     ],
 )
 def test_what_is_left_to_read(pages: str | None, done: int, rest: str | None) -> None:
     assert _rest(ReadOptions(pages=pages), done).pages == rest
+
+
+@pytest.mark.parametrize("pages", MOST_PAGES)
+def test_what_is_left_can_be_opened_however_many_pages_were_asked_for(pages: str) -> None:
+    """It may take more room to tell than all of them took."""
+    options, data, decoders = ReadOptions(pages=pages), document(*[["a"]] * 14), Decoders()
+    wanted = [number for number in range(1, 15) if options.wants(number)]
+    try:
+        for done in range(len(wanted)):
+            left = decoders.each_sheet(data, "a.tif", _rest(options, done))
+            assert [sheet.number for sheet in left] == wanted[done:]
+    finally:
+        decoders.close()
