@@ -153,9 +153,11 @@ class Desk:
         return await asyncio.to_thread(opened)
 
     async def reader(self, entry: Entry) -> str | None:
-        """What read the last page there is; None when there is none."""
+        """What read the last page that counts, beyond which another may have left some; None when there is none."""
         sealed = await self.store.pages(entry.id)
-        return self._page(entry, len(sealed), sealed[-1]).reader if sealed else None
+        if not 0 < entry.done <= len(sealed):
+            return None
+        return self._page(entry, entry.done, sealed[entry.done - 1]).reader
 
     def failure(self, entry: Entry) -> Failure:
         """Why a job that failed did."""

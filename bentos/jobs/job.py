@@ -141,7 +141,9 @@ class JobStore(Protocol):
         """
 
     async def page(self, claim: Claim, number: int, page: bytes, total: int | None) -> bool:
-        """Keeps page `number`, counted from 1. False: it is not ours any more."""
+        """Keeps page `number`, counted from 1. With the first the document is begun anew, and those kept before are
+        dropped. False: it is not ours any more.
+        """
 
     async def finish(self, claim: Claim, state: State, failure: bytes, expires: float) -> bool:
         """It is over. False: it is not ours any more."""

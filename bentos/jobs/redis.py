@@ -137,6 +137,7 @@ local id, number = ARGV[1], tonumber(ARGV[3])
 if not ours(id, ARGV[2]) then return 0 end
 local pages = p .. 'pages:' .. id
 -- A command may be run twice, and a page be read again: what is kept stays as many as are read.
+if number == 1 then redis.call('UNLINK', pages) end
 if redis.call('LLEN', pages) >= number then redis.call('LSET', pages, number - 1, ARGV[4])
 else redis.call('RPUSH', pages, ARGV[4]) end
 redis.call('HSET', job(id), 'tries', 0, 'done', number)

@@ -118,6 +118,8 @@ class SqliteJobs:
         def keep(db: sqlite3.Connection) -> bool:
             if not _is_ours(db, claim):
                 return False
+            if number == 1:
+                db.execute("DELETE FROM pages WHERE job = ?", (claim.entry.id,))
             db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", (claim.entry.id, number, page))
             values = (number, total, claim.entry.id)
             db.execute("UPDATE jobs SET tries = 0, done = ?, total = coalesce(?, total) WHERE id = ?", values)

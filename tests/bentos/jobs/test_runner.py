@@ -14,7 +14,7 @@ import pytest
 from bentos.api.problems import Refusal
 from bentos.jobs import runner
 from bentos.jobs.desk import Desk, JobSettings
-from bentos.jobs.job import MOST_TRIES, Ask, Bounds, Entry
+from bentos.jobs.job import MOST_TRIES, Ask, Bounds, Entry, ReadPage
 from bentos.jobs.redis import RedisJobs
 from bentos.jobs.runner import Runner, _rest
 from bentos.jobs.sqlite import SqliteJobs
@@ -24,6 +24,7 @@ from bentos.store import Store
 from bentos.usage import Allowance
 from ocr_ops.core.errors import ModelAway, ModelFailed, UnreadableDocument
 from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.reading import Page
 from ocr_ops.core.release import Release
 from ocr_ops.runtime.decoders import Decoders
 from ocr_ops.runtime.documents import Limits
@@ -177,6 +178,58 @@ def test_a_document_is_read_by_one_release(tmp_path: Path, tiny_release: Release
             found = await until(desk, job, over)
         assert (found.state, found.done, found.total) == ("done", 5, 5)
         assert (await desk.reading(found)).text == "\f".join(PAGES).translate(str.maketrans("abc", "xyz"))
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_document_is_read_by_one_release_whichever_comes_back(tmp_path: Path, tiny_release: Release) -> None:
+    """Promoted, and rolled back a page later: what the first had read is not gone on with."""
+    bundle = build_bundle(tmp_path / "b", "recognition", charset="xyz ")
+    promoted = Release.write(tmp_path / "promoted", tiny_release.detection, bundle)
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        job = await submitted(desk)
+
+        async def read(release: Release, pages: int) -> None:
+            engine = WatchedEngine(release)
+
+            def busy() -> bool:
+                if engine.given == pages:
+                    engine.gate.clear()
+                return False
+
+            async with running(engine, desk, busy):
+                await until(desk, job, lambda entry: entry.done == pages)
+
+        await read(tiny_release, 3)
+        await read(promoted, 1)
+        last = WatchedEngine(tiny_release)
+        async with running(last, desk):
+            found = await until(desk, job, over)
+        assert (found.state, found.done, last.given) == ("done", 5, 5)
+        assert (await desk.reading(found)).text == "\f".join(PAGES)
+        await desk.store.close()
+
+    run(work())
+
+
+def test_a_reader_is_who_read_the_last_page_that_counts(tmp_path: Path) -> None:
+    """Pages beyond it may be another's, as they were kept before."""
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        job = await submitted(desk)
+        claim = await desk.store.claim(60)
+        assert claim is not None
+        assert await desk.reader(claim.entry) is None
+        for number, reader in enumerate(("new", "old"), 1):
+            page = ReadPage(reader=reader, page=Page(width=1, height=1, lines=()))
+            assert await desk.store.page(claim, number, desk.sealed_page(job.id, number, page), 5)
+        assert await desk.reader(replace(job, done=1)) == "new"
+        assert await desk.reader(replace(job, done=2)) == "old"
+        assert await desk.reader(replace(job, done=3)) is None
         await desk.store.close()
 
     run(work())

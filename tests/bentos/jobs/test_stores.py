@@ -205,6 +205,22 @@ def test_a_job_left_for_a_while_waits_and_its_try_counts(kept: Kept) -> None:
     kept(work)
 
 
+def test_a_document_begun_anew_has_no_page_of_before(kept: Kept) -> None:
+    async def work(one: JobStore, other: JobStore) -> None:
+        await added(one, entry("a"))
+        claim = await claimed(one)
+        for number in range(1, 4):
+            assert await one.page(claim, number, b"old", 5)
+        for number, pages in ((1, [b"new"]), (2, [b"new"] * 2)):
+            assert await one.page(claim, number, b"new", 5)
+            found = await other.get("a")
+            assert found is not None
+            assert found.done == number
+            assert await other.pages("a") == pages
+
+    kept(work)
+
+
 def test_a_page_that_fells_its_readers_is_given_up(kept: Kept) -> None:
     """But only one that does so again and again, without a page between."""
 
