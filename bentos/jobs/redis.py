@@ -5,20 +5,29 @@ Scripts do all that must not be half done. Their clock is Redis' own.
 
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import asdict, fields
 from typing import Any, get_args
 
 from bentos.jobs.job import MOST_TRIES, Bounds, Claim, Entry, Notice, Refused, State
 from bentos.store import Store
+from ocr_ops.core.errors import StoreAway
 
 _PIECE = 512 * 1024
 """Bytes of a document that go through at once, within the time a command may take."""
 _PAGES = 8
 """The same for pages."""
+_COMING = 60
+"""Seconds that pieces of a document stay for the next one: nobody may be left to send it, nor to erase them."""
 _TEXTS = {"id", "owner", "asked", "state", "notice"}
 _TIMES = {"created", "expires", "finished"}
 _MARGIN = 3600
 """Seconds beyond its expiry after which Redis erases by itself what no sweep has."""
+
+_BRING = """
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+"""
 
 # KEYS[1] is the prefix of all keys.
 _BEGIN = """
@@ -61,7 +70,7 @@ local function sweep()
 end
 """ % (_MARGIN * 1000)  # noqa: UP031  braces abound
 
-_ADD = (
+_ADMIT = (
     _BEGIN
     + """
 local id, owner, asked, size, expires = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -71,9 +80,17 @@ if known then return known == asked and 'known' or 'asked' end
 if redis.call('ZCARD', p .. 'own:' .. owner) >= tonumber(ARGV[6]) then return 'each' end
 if redis.call('ZCARD', p .. 'unfinished') >= tonumber(ARGV[7]) then return 'unfinished' end
 if tonumber(redis.call('GET', p .. 'size') or '0') + size > tonumber(ARGV[8]) then return 'size' end
+if not ARGV[9] then return 'admitted' end
+"""
+)
+_ADD = (
+    _ADMIT
+    + """
+local coming = p .. 'coming:' .. ARGV[9]
+if redis.call('HLEN', coming) ~= tonumber(ARGV[10]) then return 'lost' end
 local turn = redis.call('INCR', p .. 'turn')
-redis.call('HSET', job(id), 'token', '', 'lease', 0, unpack(ARGV, 10))
-redis.call('RENAME', p .. 'coming:' .. ARGV[9], p .. 'document:' .. id)
+redis.call('HSET', job(id), 'token', '', 'lease', 0, unpack(ARGV, 11))
+redis.call('RENAME', coming, p .. 'document:' .. id)
 redis.call('HSET', p .. 'sizes', id, size)
 redis.call('INCRBY', p .. 'size', size)
 redis.call('ZADD', p .. 'unfinished', turn, id)
@@ -201,24 +218,37 @@ class RedisJobs:
         self.store = store
 
     async def add(self, entry: Entry, document: bytes, bounds: Bounds) -> Entry | Refused:
-        known = await self.get(entry.id)
-        if known is not None:
-            return known if known.asked == entry.asked else "asked"
-        coming = secrets.token_hex(16)
-        key = self._key(f"coming:{coming}")
-        for number, start in enumerate(range(0, len(document), _PIECE)):
-            await self.store.run("HSET", key, number, document[start : start + _PIECE])
-            await self.store.run("EXPIRE", key, _MARGIN)
-        values = [part for name, value in asdict(entry).items() for part in (name, _written(value))]
         told: list[str | float] = [entry.id, entry.owner, entry.asked, len(document), entry.expires]
-        limits = [bounds.each, bounds.unfinished, bounds.size]
-        found = (await self._script(_ADD, *told, *limits, coming, *values)).decode()
+        told += [bounds.each, bounds.unfinished, bounds.size]
+        # What is refused anyway is not sent before.
+        found = (await self._script(_ADMIT, *told)).decode()
+        if found == "admitted":
+            found = await self._brought(entry, document, told)
         if found == "added":
             return entry
-        await self.store.run("UNLINK", key)
+        if found == "lost":
+            remedy = "submit it again"
+            raise StoreAway("jobs", "a document whose pieces came too late for each other", "all of it", remedy)
         if found == "known":
             return await self.get(entry.id) or "asked"
         return next(reason for reason in get_args(Refused) if reason == found)
+
+    async def _brought(self, entry: Entry, document: bytes, told: list[str | float]) -> str:
+        """What becomes of a job whose document is sent, piece by piece. Of one that is not added no piece is left."""
+        coming, starts = secrets.token_hex(16), range(0, len(document), _PIECE)
+        key = self._key(f"coming:{coming}")
+        values = [part for name, value in asdict(entry).items() for part in (name, _written(value))]
+        found: str = ""
+        try:
+            for number, start in enumerate(starts):
+                await self.store.script(_BRING, [key], [number, document[start : start + _PIECE], _COMING])
+            found = (await self._script(_ADD, *told, coming, len(starts), *values)).decode()
+        finally:
+            if found != "added":
+                # The store sees a command through, also for somebody who is cancelled a second time.
+                with suppress(StoreAway):
+                    await self.store.run("UNLINK", key)
+        return found
 
     async def get(self, job: str) -> Entry | None:
         found = await self.store.run("HGETALL", self._key(f"job:{job}"))

@@ -35,6 +35,8 @@ ORDER BY (SELECT count(*) FROM jobs AS other WHERE other.owner = job.owner AND o
 """  # noqa: S608
 _BUSY_SECONDS = 10.0
 _ORPHAN_SECONDS = 3600.0
+_COMING = f".*.{'[0-9a-f]' * 16}"
+"""Documents that are being written. A key that is, `.key.PID`, is none of them."""
 
 
 class SqliteJobs:
@@ -189,10 +191,11 @@ class SqliteJobs:
             return {job for (job,) in db.execute("SELECT id FROM jobs")}
 
         names = await self._with(known)
-        for file in self.folder.glob("*.document"):
+        unknown = (file for file in self.folder.glob("*.document") if file.stem not in names)
+        for file in (*unknown, *self.folder.glob(_COMING)):
             with suppress(FileNotFoundError):
-                # Written, but its process died before it was entered.
-                if file.stem not in names and now - file.stat().st_mtime > _ORPHAN_SECONDS:
+                # Its process died before it was entered, or written.
+                if now - file.stat().st_mtime > _ORPHAN_SECONDS:
                     file.unlink()
 
     async def close(self) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import os
+import signal
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -10,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from bentos.jobs import redis
 from bentos.jobs.job import MOST_TRIES, Bounds, Claim, Entry, JobStore
 from bentos.jobs.redis import RedisJobs
-from bentos.jobs.sqlite import SqliteJobs
+from bentos.jobs.sqlite import _ORPHAN_SECONDS, SqliteJobs
 from bentos.store import Store
 from ocr_ops.core.errors import StoreAway
 from tests.redis_server import RedisServer
 
+ROOT = Path(__file__).resolve().parents[3]
 BOUNDS = Bounds(unfinished=100, each=100, size=2**30)
 Work = Callable[[JobStore, JobStore], Awaitable[None]]
 Kept = Callable[[Work], None]
@@ -377,6 +382,92 @@ def test_a_webhook_is_due_when_its_job_is_over(kept: Kept) -> None:
         assert await other.claim_notice(60) is None
 
     kept(work)
+
+
+def test_a_document_that_is_cut_off_is_not_kept(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its sender leaves; or is slower than its pieces are kept, which is not long: nobody may be left to erase them."""
+    monkeypatch.setattr(redis, "_PIECE", 1024)
+
+    async def work() -> None:
+        store = Store(redis_server.url, seconds=10.0)
+        jobs = RedisJobs(store)
+        with redis_server.client() as client:
+
+            async def half_sent() -> tuple[asyncio.Task[object], bytes]:
+                adding = asyncio.create_task(jobs.add(entry("a"), bytes(2**22), BOUNDS))
+                async with asyncio.timeout(20):
+                    while not (keys := client.keys("*:coming:*")):  # noqa: ASYNC110  nobody tells
+                        await asyncio.sleep(0)
+                assert not adding.done()
+                assert 0 < client.ttl(keys[0]) <= 60
+                return adding, keys[0]
+
+            adding, _ = await half_sent()
+            adding.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await adding
+            assert client.keys("*:coming:*") == []
+            adding, key = await half_sent()
+            client.delete(key)
+            with pytest.raises(StoreAway, match="submit it again"):
+                await adding
+            assert client.keys("*:coming:*") == []
+            assert await jobs.get("a") is None
+            await added(jobs, entry("a"))
+            assert client.ttl(client.keys("*:document:a")[0]) > 60
+        await store.close()
+
+    asyncio.run(work())
+
+
+def test_what_is_refused_is_not_sent_to_redis(redis_server: RedisServer) -> None:
+    async def work() -> None:
+        store = Store(redis_server.url, seconds=10.0)
+        jobs = RedisJobs(store)
+        await added(jobs, entry("a"))
+        with redis_server.client() as client:
+            before = client.info("stats")["total_net_input_bytes"]
+            for job in (entry("b"), entry("a", asked="another")):
+                assert await jobs.add(job, bytes(2**22), replace(BOUNDS, each=1)) in ("each", "asked")
+            assert client.info("stats")["total_net_input_bytes"] - before < 2**20
+        await store.close()
+
+    asyncio.run(work())
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from bentos.jobs.sqlite import SqliteJobs
+from tests.bentos.jobs.test_stores import BOUNDS, entry
+
+os.fsync = lambda _file: os.kill(os.getpid(), signal.SIGKILL)
+SqliteJobs(Path(sys.argv[1]))._add(entry("a"), b"doc", BOUNDS)
+"""
+
+
+def test_documents_that_were_never_entered_are_swept(tmp_path: Path) -> None:
+    """Once they are old: whoever writes them may still do so. A key that is being written stays."""
+    folder = tmp_path / "jobs"
+    code = subprocess.run([sys.executable, "-c", KILLED, folder], cwd=ROOT, check=False).returncode
+    assert code == -signal.SIGKILL
+
+    async def work() -> None:
+        jobs = SqliteJobs(folder)
+        await added(jobs, entry("b"))
+        (folder / "c.document").write_bytes(b"doc")
+        (folder / ".key.1234567").write_bytes(b"key")
+        before = {file.name for file in folder.iterdir()}
+        [cut] = folder.glob(".a.*")
+        await jobs.sweep()
+        assert {file.name for file in folder.iterdir()} == before
+        for file in folder.iterdir():
+            os.utime(file, (0, time.time() - 2 * _ORPHAN_SECONDS))
+        await jobs.sweep()
+        assert {file.name for file in folder.iterdir()} == before - {cut.name, "c.document"}
+        await jobs.close()
+
+    asyncio.run(work())
 
 
 def test_files_are_for_this_user_alone(tmp_path: Path) -> None:
