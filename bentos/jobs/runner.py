@@ -12,7 +12,7 @@ from bentos.api.problems import KIND, Refusal, problem_of
 from bentos.deadline import Deadline
 from bentos.engine import Engine
 from bentos.jobs.desk import Desk, given_up
-from bentos.jobs.job import MOST_TRIES, Ask, Claim, Failure, ReadPage, State
+from bentos.jobs.job import MOST_TRIES, Ask, Claim, Entry, Failure, ReadPage, State
 from bentos.jobs.webhook import BACK_OFF
 from bentos.usage import Allowance
 from ocr_ops.core.errors import ModelFailed, OcrOpsError, OutsideSystem, StoreAway, TooLate, UnreadableDocument
@@ -199,11 +199,7 @@ class Runner:
         if claim is None:
             return False
         entry = claim.entry
-        url = None
-        with suppress(UnreadableDocument):  # the key is another by now
-            url = self.desk.ask(entry).webhook
-        told = {"type": f"job.{entry.state}", "job": entry.id, "pages": entry.done, "tries": entry.notices}
-        sent = url is not None and await self.desk.webhooks.send(url, self.desk.secret(entry), entry.id, told)
+        sent = await self._sent(entry)
         telemetry.webhook_tried("sent" if sent else "failed")
         if sent or entry.notices > len(BACK_OFF):
             await self.desk.store.noticed(claim, "sent" if sent else "given-up", 0)
@@ -211,6 +207,16 @@ class Runner:
             pause = BACK_OFF[entry.notices - 1] * random.uniform(0.8, 1.2)
             await self.desk.store.noticed(claim, "due", pause)
         return True
+
+    async def _sent(self, entry: Entry) -> bool:
+        """Whether a job's webhook was. Whatever goes wrong is a delivery that failed: of those there is a last one."""
+        told = {"type": f"job.{entry.state}", "job": entry.id, "pages": entry.done, "tries": entry.notices}
+        try:
+            url = self.desk.ask(entry).webhook
+            return url is not None and await self.desk.webhooks.send(url, self.desk.secret(entry), entry.id, told)
+        except Exception as error:  # noqa: BLE001  what it says may have the URL in it, which is told nobody
+            log.warning("webhook of job %s: %s", entry.id, type(error).__name__)
+            return False
 
 
 class _Count:

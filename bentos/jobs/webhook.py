@@ -28,9 +28,13 @@ _SECONDS = 10.0
 MAX_URL = 2000
 """Characters."""
 _PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
-_HOST = r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])"
+_LABEL = "[A-Za-z0-9-]{1,63}"
+"""Longer ones, and empty ones, have no address anywhere."""
+_HOST = rf"({_LABEL}([.]{_LABEL})*[.]?|\[[0-9A-Fa-f:.]+\])"
 URL_PATTERN = f"^https://{_HOST}(:({_PORT}))?([/?#]|$)"
-"""What a URL may look like, as JSON Schema has it. Addresses among them must be public, which no pattern tells."""
+"""What a URL may look like, as JSON Schema has it. Addresses among them must be public, and punycode must stand for
+something, which no pattern tells.
+"""
 
 _URL = re.compile(rf"https?://{_HOST}(:({_PORT}))?([/?#]|\Z)")
 """The same, and what else is taken: http where `Webhooks.anywhere` is."""
@@ -49,16 +53,17 @@ class Webhooks:
         schemes = ("https", "http") if self.anywhere else ("https",)
         try:
             url = URL(text)
+            host = url.host  # only here is punycode looked at
         except ValueError:
             raise _refused("no URL") from None
-        if len(text) > MAX_URL or not url.host or url.scheme not in schemes:
+        if len(text) > MAX_URL or not host or url.scheme not in schemes:
             raise _refused(f"a URL of {len(text)} characters, `{url.scheme[:20]}`", f"{' or '.join(schemes)}://")
         if url.user is not None or url.password is not None:
             raise _refused("a URL with a name or a password")
-        if not self.anywhere and _is_address(url.host) and not _public(url.host):
+        if not self.anywhere and _is_address(host) and not _public(host):
             raise _refused("an address that is not public")
         if not _URL.match(text):  # what takes more than it says would be another place to somebody else
-            raise _refused("a URL with a host or a port of other characters")
+            raise _refused("a URL with a host or a port that no place has")
         return text
 
     async def send(self, url: str, secret: str, identity: str, told: dict[str, Any]) -> bool:
@@ -76,7 +81,7 @@ class Webhooks:
                 session.post(self.check(url), data=body, headers=headers, allow_redirects=False) as answer,
             ):
                 status = answer.status
-        except (aiohttp.ClientError, OSError, UsageError) as error:
+        except (aiohttp.ClientError, OSError, UsageError, ValueError) as error:  # the last: a name that is none
             log.warning("webhook of job %s: %s", identity, type(error).__name__)
             return False
         if not 200 <= status < 300:

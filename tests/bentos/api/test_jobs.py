@@ -120,6 +120,8 @@ def test_a_job_may_be_larger_than_a_request(client: httpx.Client) -> None:
     [
         ({"webhook": "ftp://example.org"}, {}, 422),
         ({"webhook": "https://user:pass@example.org"}, {}, 422),
+        ({"webhook": "https://a..b/"}, {}, 422),
+        ({"webhook": "https://xn--a-/"}, {}, 422),
         ({"hook": "https://example.org"}, {}, 422),
         ({"pages": "3-1"}, {}, 422),
         ({}, {"Idempotency-Key": "x" * 300}, 422),

@@ -116,6 +116,28 @@ def test_a_job_is_read_and_told(tmp_path: Path, tiny_release: Release) -> None:
         runner.BACK_OFF = original
 
 
+def test_a_webhook_that_cannot_be_sent_is_given_up(
+    tmp_path: Path, tiny_release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is that goes wrong."""
+    monkeypatch.setattr(runner, "BACK_OFF", (0.1, 0.1))
+
+    class Broken(Webhooks):
+        async def send(self, *_: object) -> bool:
+            raise RuntimeError
+
+    async def work() -> None:
+        desk = desk_in(tmp_path)
+        desk.webhooks = Broken()
+        async with running(WatchedEngine(tiny_release), desk):
+            job = await submitted(desk, webhook="https://example.org/")
+            found = await until(desk, job, lambda entry: entry.notice == "given-up")
+        assert (found.state, found.notices) == ("done", 3)
+        await desk.store.close()
+
+    run(work())
+
+
 def test_nothing_of_a_document_is_kept_in_the_clear(tmp_path: Path, tiny_release: Release) -> None:
     async def work() -> None:
         desk = desk_in(tmp_path)

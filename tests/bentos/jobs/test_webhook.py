@@ -113,6 +113,14 @@ def test_nobody_there_is_none() -> None:
         "https://example.org\n",
         "https://exa mple.org/",
         "https://example.org:70000/",
+        "https://a..b/",
+        "https://.example.org/",
+        "https://example.org../",
+        "https://./",
+        f"https://{'a' * 64}.org/",
+        f"https://example.{'a' * 64}",
+        "https://xn--a-/",
+        "https://xn--a-.org:8443/",
         "https://example.org/" + "a" * 3000,
         "javascript:alert(1)",
     ],
@@ -123,12 +131,34 @@ def test_what_may_not_be_called_is_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://example.org/hook?a=b", "https://93.184.216.34:8443/", "https://[2606:4700::1]/"]
+    "url",
+    [
+        "https://example.org/hook?a=b",
+        "https://example.org.",
+        f"https://{'a' * 63}.example.org/",
+        "https://xn--bcher-kva.example:8443/",
+        "https://93.184.216.34:8443/",
+        "https://[2606:4700::1]/",
+    ],
 )
 def test_public_places_may_be_called(url: str) -> None:
     """As the API's document says, too."""
     assert Webhooks().check(url) == url
     assert re.search(URL_PATTERN, url)
+
+
+class Unchecked(Webhooks):
+    """Calls whatever it was given once."""
+
+    def check(self, text: str) -> str:
+        return text
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, "xn--a-"])
+def test_a_name_that_is_none_is_nobody(host: str) -> None:
+    """Where it was taken before it was known to be none."""
+    assert not asyncio.run(Unchecked(anywhere=True).send(f"http://{host}/", SECRET, "a", TOLD))
+    assert not asyncio.run(Webhooks(anywhere=True).send(f"http://{host}/", SECRET, "a", TOLD))
 
 
 def test_a_public_name_with_a_private_address_is_not_called() -> None:
