@@ -53,8 +53,8 @@ class Hop:
         self.lends = urlsplit(self.url).scheme == "file"
 
     async def call(self, route: str, body: bytes, deadline: Deadline) -> bytes:
-        """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it: `ModelFailed` where it
-        is this call's doing, and not the key's.
+        """The answer's body. `TooLate`, or `ModelAway` when the service refuses or cannot do it: `ModelFailed` where
+        that may be this call's doing.
 
         A service that is not there, or is just going, is waited for until the deadline.
         """
@@ -132,7 +132,8 @@ class Hop:
     def _failed(self, status: int, body: bytes, deadline: Deadline | None = None) -> OcrOpsError:
         if status == 504 and deadline is not None:
             return deadline.too_late(self.url)
-        kind = ModelAway if deadline is None or status == 401 else ModelFailed
+        # Any other status is of a key, of a service of another version, or of what stands in between: not the call's.
+        kind = ModelFailed if status == 500 else ModelAway
         return self._away(f"{status} {body[:200].decode(errors='replace')}", kind)
 
     def _away(self, found: str, kind: type[ModelAway] = ModelAway) -> ModelAway:

@@ -75,7 +75,7 @@ async def receive(
     form = {**query, **_fields(texts, names)}
     beside = {name: form.pop(name) for name in more if name in form}
     options, output = asked_for(form, request)
-    return Asked(tuple(documents), options, output, {name: value for name, value in beside.items() if value})
+    return Asked(tuple(documents), options, output, beside)
 
 
 def output_of(request: Request, otherwise: OutputFormat) -> OutputFormat:

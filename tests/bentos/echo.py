@@ -53,6 +53,12 @@ class Inner:
             raise
         return b"done"
 
+    @bentoml.api(route="/fail", input_spec=Packed, output_spec=Packed)
+    async def fail(self, call: Call) -> Response:  # noqa: ARG002  BentoML calls it by name
+        """What a model does with a page it cannot take."""
+        msg = "no"
+        raise RuntimeError(msg)
+
     @bentoml.api(route="/die", input_spec=Packed, output_spec=Packed)
     async def die(self, call: Call) -> Response:  # noqa: ARG002  BentoML calls it by name
         """Ends the worker, as a crash does."""

@@ -125,8 +125,11 @@ def test_a_call_that_kills_its_workers_is_given_up(together: Server) -> None:
     assert _many(together, 10) == {"ok": 10}
 
 
-def test_an_answer_that_is_none_is_told_from_a_model_that_is_away(outer: Server) -> None:
-    assert _one(outer, "/nowhere", 1, 90) == "ModelFailed"
+@pytest.mark.parametrize(("route", "error"), [("/fail", "ModelFailed"), ("/nowhere", "ModelAway")])
+def test_a_call_that_a_model_fails_at_is_told_from_a_model_of_another_kind(
+    outer: Server, route: str, error: str
+) -> None:
+    assert _one(outer, route, 1, 90) == error
 
 
 def test_a_worker_told_to_end_alone_is_replaced(together: Server) -> None:

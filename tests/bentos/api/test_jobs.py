@@ -118,6 +118,7 @@ def test_a_job_may_be_larger_than_a_request(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("fields", "headers", "status"),
     [
+        ({"webhook": ""}, {}, 422),
         ({"webhook": "ftp://example.org"}, {}, 422),
         ({"webhook": "https://user:pass@example.org"}, {}, 422),
         ({"webhook": "https://a..b/"}, {}, 422),
