@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bentos.shared import Shared, whole
+from bentos.shared import Shared, transaction
 from bentos.store import Store
 from ocr_ops.core.errors import StoreAway
 
@@ -72,7 +72,8 @@ class LocalCounters:
             if self._memory is None:
                 self._memory = sqlite3.connect(":memory:", isolation_level=None)
                 _prepare(self._memory)
-            return whole(self._memory, work)
+            with transaction(self._memory) as database:
+                return work(database)
 
 
 class RedisCounters:

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -46,7 +47,8 @@ class Shared:
             raise self._away(self._reason)
         try:
             self._database = self._database or self._opened()
-            found = whole(self._database, work)
+            with transaction(self._database) as database:
+                found = work(database)
         except (OSError, sqlite3.Error) as error:
             raise self._away(self._failed(error)) from None
         if self._reason is not None:
@@ -81,13 +83,13 @@ class Shared:
         return StoreAway(self.path, reason, "a file to use", "see the log; it is tried again by itself")
 
 
-def whole(database: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
-    """What `work` gives, all of it done or nothing."""
+@contextmanager
+def transaction(database: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """All that is done in the block, or nothing of it."""
     database.execute("BEGIN IMMEDIATE")
     try:
-        result = work(database)
+        yield database
     except BaseException:
         database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
-    return result

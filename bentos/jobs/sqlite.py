@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bentos.jobs.job import MOST_TRIES, OVER, Bounds, Claim, Entry, Notice, Refused, State
+from bentos.shared import transaction
 from ocr_ops.core.errors import StoreAway
 
 T = TypeVar("T")
@@ -275,14 +276,8 @@ class SqliteJobs:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+        with self._lock, transaction(self._db) as db:
+            yield db
 
     def _times(self) -> dict[str, Any]:
         return {"boot": self._boot, "now": time.clock_gettime(time.CLOCK_BOOTTIME), "wall": time.time()}
