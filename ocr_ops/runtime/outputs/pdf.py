@@ -229,7 +229,8 @@ def _to_points(page: Page, origin: Point, right: Point, below: Point) -> Affine:
 def _text(page: Page, to_points: Affine, glyphless: Glyphless) -> str:
     """The page's words in reading order as operators, none of which shows: text rendering mode 3."""
     shown = "\n".join(_shown(page, to_points, glyphless))
-    return f"q BT 3 Tr /F 1 Tf\n{shown}\nET Q\n"
+    # How the page's own text was spaced, stretched and raised last, a form on it inherits.
+    return f"q BT 3 Tr 0 Tc 0 Tw 100 Tz 0 Ts /F 1 Tf\n{shown}\nET Q\n"
 
 
 def _shown(page: Page, to_points: Affine, glyphless: Glyphless) -> Iterator[str]:

@@ -23,7 +23,7 @@ from ocr_ops.core.spec import ModelSpec
 from ocr_ops.runtime.documents import sheets
 from ocr_ops.runtime.outputs.blocks import box
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
-from tests.pdfs import Pdf, lines
+from tests.pdfs import Pdf, covering, lines
 from tests.runtime.outputs.poppler import found_words, pdftotext
 from tests.runtime.outputs.readings import line_of, page_of, pages, upright
 from tests.tiny import draw
@@ -217,6 +217,17 @@ def test_pages_of_a_pdf_stay_and_say_what_was_read(
     words = reading.pages[0].lines[0].words
     assert all(stands(f[1:], w.polygon, 72 / 200, 0.5) for f, w in zip(found, words, strict=True))
     assert all(np.array_equal(before, after) for before, after in zip(rendered(document), rendered(data), strict=True))
+
+
+@pytest.mark.parametrize("state", ["5 Tc", "9 Tw", "40 Tz", "10 Ts", "BT 5 Tc 40 Tz 10 Ts 7 Tr ET", "0.5 0 0 0.5 9 9 cm"])
+def test_words_stand_where_they_were_read_whatever_state_the_page_leaves(tmp_path: Path, state: str) -> None:
+    """Spacing, stretching and raising of its own text, such as an earlier recognition's, are not those of the new."""
+    document = Pdf(f"{state}\n{covering()}", picture=Image.new("L", (40, 30), 200)).data
+    reading = read_sheets(document)
+    (found,) = found_words(searchable_pdf(reading, "a.pdf", document, ALL), tmp_path)
+    words = reading.pages[0].lines[0].words
+    assert [word.text for word in found] == [word.text for word in words]
+    assert all(stands(f[1:], w.polygon, 72 / 200, 0.5) for f, w in zip(found, words, strict=True))
 
 
 def test_pages_with_text_of_their_own_get_no_second_layer(tmp_path: Path) -> None:
