@@ -10,6 +10,8 @@ _HEADING = "##"
 """How high a heading stands, nobody has measured: `#` is left to whoever puts documents together."""
 _INLINE = re.compile(r"([\\`*_\[\]<>&~|$])")
 _AT_START = re.compile(r"^(?:([#+\-=:])|(\d{1,9})([.)]))")
+_CLOSING = re.compile(r"(?<= )(#+)$")
+"""What ends a heading without being a part of it."""
 
 
 def markdown(reading: Reading) -> str:
@@ -27,7 +29,7 @@ def _block(page: Page, block: Block) -> str:
         return _table(block.table)
     texts = [escaped for line in lines(page, block) if (escaped := _line(line.text))]
     if block.kind == "heading":
-        return f"{_HEADING} {' '.join(texts)}" if texts else ""
+        return _CLOSING.sub(r"\\\1", f"{_HEADING} {' '.join(texts)}") if texts else ""
     return "\n".join(texts)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from ocr_ops.core.reading import Cell, Reading, Table
+from ocr_ops.core.reading import Block, Cell, Reading, Table
 from ocr_ops.runtime.outputs.blocks import clean
 from ocr_ops.runtime.outputs.markdown import markdown
 from tests.runtime.outputs.readings import page_of, readings, rich_page
@@ -45,6 +45,20 @@ def test_any_paragraph_comes_back(texts: list[str]) -> None:
     expected = "\n".join(kept for text in texts if (kept := clean(text).strip()))
     found = parsed(markdown(Reading(pages=(page_of(*texts),))))
     assert found == ([("p", expected)] if expected else [])
+
+
+@settings(max_examples=60)
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1, max_size=2))
+@example(["Invoice #"])
+@example(["C# ##", "#"])
+@example(["## #"])
+def test_any_heading_comes_back(texts: list[str]) -> None:
+    """On one line, also one that ends with what closes a heading."""
+    page = page_of(*texts)
+    lines = tuple(range(len(texts)))
+    heading = page.model_copy(update={"blocks": (Block(kind="heading", confidence=1, polygon=(), lines=lines),)})
+    expected = " ".join(kept for text in texts if (kept := clean(text).strip()))
+    assert parsed(markdown(Reading(pages=(heading,)))) == ([("h2", expected)] if expected else [])
 
 
 @settings(max_examples=60)
