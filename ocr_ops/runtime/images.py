@@ -33,6 +33,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = frozenset(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+"""Those that exchange width and height."""
 
 
 def image_format(data: bytes) -> str | None:
@@ -70,9 +72,14 @@ def _has_frame(image: Image.Image, index: int) -> bool:
 
 
 def square(image: Image.Image) -> tuple[int, int]:
-    """The size of the frame when its pixels are made square: those of a coarse fax are twice as high as wide."""
+    """The size of the frame when its pixels are made square: those of a coarse fax are twice as high as wide.
+
+    Call it before the frame is loaded, which forgets how a TIFF is turned.
+    """
     width, height = image.size
     across, down = map(float, image.info.get("dpi", (1, 1)) if image.format == "TIFF" else (1, 1))
+    if across != down and turn(image) in SIDEWAYS:  # of a TIFF, Pillow tells the upright size and the stored densities
+        across, down = down, across
     most = max(across, down)
     if min(across, down) > 50 and 1.3 < most / min(across, down) < 4:
         return round(width * most / across), round(height * most / down)
@@ -81,6 +88,7 @@ def square(image: Image.Image) -> tuple[int, int]:
 
 def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     """The current frame as uint8 (H, W, 3) or, for `L`, (H, W): upright, on white, at 8 bits a channel."""
+    size = square(image)
     image.draft(mode, None)  # of a JPEG only its luminance is decoded, where that is all that is wanted
     image.load()
     frame: Image.Image = image
@@ -92,7 +100,6 @@ def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)
-    size = square(image)
     if size != image.size:
         frame = frame.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     way = turn(image)

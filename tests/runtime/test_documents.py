@@ -121,6 +121,14 @@ def test_a_fax_has_square_pixels() -> None:
     assert status(data, Limits(max_pixels=15_000)) == 413
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_fax_that_is_turned_has_square_pixels(orientation: int) -> None:
+    """Its densities are those of its rows and columns as they are stored, however they are to be shown."""
+    fax = picture(200, 50).convert("1")
+    data = save(fax, "TIFF", compression="group4", dpi=(204, 98), tiffinfo={0x0112: orientation})
+    assert only(data).shape == ((104, 200, 3) if orientation < 5 else (200, 104, 3))
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparent_paper_is_white(mode: str) -> None:
     """Not black, which is what lies under most transparent pixels."""

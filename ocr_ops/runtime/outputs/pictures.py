@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.documents import LIMITS, Limits, sheets
-from ocr_ops.runtime.images import image_format, square, turn
+from ocr_ops.runtime.images import SIDEWAYS, image_format, square, turn
 from ocr_ops.runtime.sheet import guard
 
 Placement = tuple[int, int, int, int, int, int]
@@ -57,16 +58,14 @@ def pictures(data: bytes, name: str, options: ReadOptions, limits: Limits = LIMI
     """
     form = image_format(data)
     with guard(name, lambda: Image.open(io.BytesIO(data), formats=[form or ""])) as image:
-        dpi = _dpi(image)
         stored = _jpeg(data, image) if form == "JPEG" else _png(data) if form == "PNG" else None
         if stored is not None:
-            yield _picture(*stored, (image.width, image.height), turn(image), dpi)
+            yield _picture(*stored, (image.width, image.height), turn(image), _dpi(image))
             return
-        even = (max(dpi), max(dpi)) if square(image) != image.size else dpi
-        upright = even[::-1] if _PLACED[turn(image)][0] == 0 else even
-    for sheet in sheets(data, name, options, limits):
-        if sheet.image is not None:
-            yield picture_of(sheet.image, upright)
+        for sheet in sheets(data, name, options, limits):
+            if sheet.image is not None:
+                guard(name, partial(image.seek, sheet.number - 1))
+                yield picture_of(sheet.image, _upright(image))
 
 
 def picture_of(page: NDArray[np.uint8], dpi: tuple[float, float] = (LIMITS.pdf_dpi, LIMITS.pdf_dpi)) -> Picture:
@@ -94,6 +93,14 @@ def _dpi(image: Image.Image) -> tuple[float, float]:
         return LIMITS.pdf_dpi, LIMITS.pdf_dpi
     believed = all(_SANE_DPI.start <= density < _SANE_DPI.stop for density in (across, down))
     return (across, down) if believed else (LIMITS.pdf_dpi, LIMITS.pdf_dpi)
+
+
+def _upright(image: Image.Image) -> tuple[float, float]:
+    """The density of the frame as it is read: upright, and of square pixels."""
+    across, down = _dpi(image)
+    if square(image) != image.size:
+        across = down = max(across, down)
+    return (down, across) if turn(image) in SIDEWAYS else (across, down)
 
 
 def _jpeg(data: bytes, image: Image.Image) -> tuple[bytes, str] | None:

@@ -8,7 +8,7 @@ import pypdfium2
 import pypdfium2.raw
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Page, Reading
@@ -147,6 +147,20 @@ def test_pages_of_a_fax_have_its_two_densities(down: int) -> None:
         assert [page.get_size() for page in pdf] == [(72, 72)] * 3
     # Coarse ones are read with their pixels made square, which takes greys.
     assert (b"/BitsPerComponent 1/" in data) == (down == 196)
+
+
+def test_each_page_of_a_tiff_has_its_own_size() -> None:
+    """By its own density, and turned by its own orientation."""
+    buffer = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(buffer, new=True) as file:
+        for dpi, orientation in (((200, 200), 1), ((100, 100), 1), ((200, 100), 1), ((200, 100), 6), ((100, 200), 8)):
+            picture(400, 200).save(file, "TIFF", dpi=dpi, tiffinfo={0x0112: orientation})
+            file.newFrame()
+    sizes = [(144, 72), (288, 144), (144, 144), (144, 144), (72, 288)]
+    for pages, expected in (("1-5", sizes), ("2", sizes[1:2]), ("1,4-5", [sizes[0], *sizes[3:]])):
+        data = made(buffer.getvalue(), options=ReadOptions(pages=pages), count=len(expected))
+        with pypdfium2.PdfDocument(data) as pdf:
+            assert [page.get_size() for page in pdf] == expected
 
 
 @pytest.mark.parametrize("dpi", [(0, 0), (1, 1), (1e9, 1e9)])
