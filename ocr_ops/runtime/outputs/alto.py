@@ -68,11 +68,17 @@ def _line(part: ET.Element, line: Line, name: str) -> None:
     for k, word in enumerate(words(line), 1):
         here = box(word.polygon)
         if before is not None:
-            gap = Box(before.right, before.top, max(before.right, here.left), before.bottom)
-            ET.SubElement(row, "SP", _position(gap))
+            ET.SubElement(row, "SP", _position(_between(before, here)))
         content = {"CONTENT": clean(word.text), "WC": f"{word.confidence:.4f}"}
         _placed(row, "String", f"word_{name}_{k}", word.polygon, content)
         before = here
+
+
+def _between(word: Box, other: Box) -> Box:
+    """What is between two words, whichever way their line runs."""
+    left, right = sorted((min(word.right, other.right), max(word.left, other.left)))
+    top, bottom = sorted((min(word.bottom, other.bottom), max(word.top, other.top)))
+    return Box(left, top, right, bottom)
 
 
 def _placed(parent: ET.Element, tag: str, name: str, polygon: Polygon, more: dict[str, str]) -> ET.Element:

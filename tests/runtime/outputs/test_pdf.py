@@ -219,7 +219,9 @@ def test_pages_of_a_pdf_stay_and_say_what_was_read(
     assert all(np.array_equal(before, after) for before, after in zip(rendered(document), rendered(data), strict=True))
 
 
-@pytest.mark.parametrize("state", ["5 Tc", "9 Tw", "40 Tz", "10 Ts", "BT 5 Tc 40 Tz 10 Ts 7 Tr ET", "0.5 0 0 0.5 9 9 cm"])
+@pytest.mark.parametrize(
+    "state", ["5 Tc", "9 Tw", "40 Tz", "10 Ts", "BT 5 Tc 40 Tz 10 Ts 7 Tr ET", "0.5 0 0 0.5 9 9 cm"]
+)
 def test_words_stand_where_they_were_read_whatever_state_the_page_leaves(tmp_path: Path, state: str) -> None:
     """Spacing, stretching and raising of its own text, such as an earlier recognition's, are not those of the new."""
     document = Pdf(f"{state}\n{covering()}", picture=Image.new("L", (40, 30), 200)).data
