@@ -25,7 +25,7 @@ MEDIA_TYPES: dict[str, OutputFormat] = {
 def preferred(header: str) -> OutputFormat:
     """The output a header likes best; JSON where it does not mind. A 406 `Refusal` where it likes none."""
     ranges = _ranges(header)
-    if not ranges or any(kind in STREAMS for kind, _ in ranges):
+    if not ranges or stream_of(header) is not None:
         return "json"
     liked = {kind: _liking(kind, ranges) for kind in MEDIA_TYPES}
     best = max(liked, key=lambda kind: liked[kind])  # of equals, the first
@@ -36,8 +36,9 @@ def preferred(header: str) -> OutputFormat:
 
 
 def stream_of(header: str) -> str | None:
-    """The kind of stream a header asks for by name; None: the whole answer at once."""
-    return next((kind for kind, liking in _ranges(header) if kind in STREAMS and liking), None)
+    """The kind of stream a header asks for by name, and likes no less than the rest; None: the whole answer at once."""
+    ranges = _ranges(header)
+    return next((kind for kind, liking in ranges if kind in STREAMS and 0 < liking == ranges[0][1]), None)
 
 
 def _ranges(header: str) -> list[tuple[str, float]]:

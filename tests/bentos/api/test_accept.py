@@ -27,6 +27,8 @@ from bentos.api.problems import Refusal
         ("image/png, */*;q=0.1", "json"),
         ("text/plain;q=nonsense", "text"),
         (NDJSON, "json"),
+        (f"text/plain, {NDJSON};q=0", "text"),
+        (f"{EVENTS};q=0.5, text/markdown", "markdown"),
     ],
 )
 def test_the_best_liked_output_is_chosen(header: str, output: str) -> None:
@@ -51,6 +53,9 @@ def test_what_cannot_be_had_is_refused_with_what_can(header: str) -> None:
         (f"{EVENTS}, */*;q=0.1", EVENTS),
         (f"{NDJSON};q=0.5, {EVENTS}", EVENTS),
         (f"{NDJSON};q=0", None),
+        (f"application/json, {EVENTS}", EVENTS),
+        (f"application/json, {NDJSON};q=0.9", None),
+        (f"{NDJSON}, application/problem+json", NDJSON),
     ],
 )
 def test_streams_are_asked_for_by_name(header: str, kind: str | None) -> None:
