@@ -5,7 +5,8 @@ import re
 from ocr_ops.core.reading import Block, Page, Reading, Table
 from ocr_ops.runtime.outputs.blocks import blocks, clean, lines
 
-PAGE_BREAK = "---"
+PAGE_BREAK = "***"
+"""A rule. One of dashes, above pages of which the first is empty, would begin what many programs hide: metadata."""
 _HEADING = "##"
 """How high a heading stands, nobody has measured: `#` is left to whoever puts documents together."""
 _INLINE = re.compile(r"([\\`*_\[\]<>&~|$])")

@@ -1,5 +1,6 @@
 """Markdown: what a parser makes of it is what was read."""
 
+import re
 from itertools import chain, pairwise
 
 from hypothesis import example, given, settings
@@ -31,8 +32,15 @@ def test_headings_paragraphs_tables_and_pages() -> None:
     """As they look."""
     assert markdown(Reading(pages=(rich_page(), page_of("next page")))) == (
         "## Head \\| line\n\nfirst \\*line\\*\nsecond line\n\n"
-        "| Item | Price |\n| --- | --- |\n| Tea | 2\\|50 |\n\n\\# not a heading\n\n---\n\nnext page\n"
+        "| Item | Price |\n| --- | --- |\n| Tea | 2\\|50 |\n\n\\# not a heading\n\n***\n\nnext page\n"
     )
+
+
+def test_a_page_after_an_empty_one_is_no_metadata() -> None:
+    """Which stands between dashes at the top of a file, as Jekyll and others have it."""
+    text = markdown(Reading(pages=(page_of(), page_of("second page"), page_of("third page"))))
+    assert not re.match(r"\A---\s*\n.*?^(---|\.\.\.)\s*$", text, re.MULTILINE | re.DOTALL)
+    assert [token.type for token in GITHUB.parse(text)].count("hr") == 2
 
 
 @settings(max_examples=60)
