@@ -34,7 +34,8 @@ def hocr(reading: Reading, name: str, options: ReadOptions) -> bytes:
     body = ET.SubElement(html, "body")
     for number, page in numbered(reading, options):
         _page(body, page, number, name, language)
-    return _DOCTYPE + bytes(ET.tostring(html, encoding="utf-8")) + b"\n"
+    # Browsers take `<div/>` for the start of one.
+    return _DOCTYPE + bytes(ET.tostring(html, encoding="utf-8", short_empty_elements=False)) + b"\n"
 
 
 def _page(body: ET.Element, page: Page, number: int, name: str, language: dict[str, str]) -> None:

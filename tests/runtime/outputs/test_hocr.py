@@ -1,6 +1,7 @@
 """hOCR: XHTML that keeps to hOCR 1.2."""
 
 import re
+from html.parser import HTMLParser
 
 from hypothesis import given, settings
 from lxml import etree, html
@@ -94,6 +95,40 @@ def test_nothing_lies_outside_of_the_page() -> None:
     page = Page(width=300, height=300, lines=(line,))
     (told,) = check(hocr(Reading(pages=(page,)), "a", ReadOptions())).xpath("//*[@class='ocr_line']")
     assert told.get("title") == "bbox 0 0 90 36; baseline 0.1000 -9"
+
+
+class Browser(HTMLParser):
+    """Nests elements as browsers do, to whom `<div/>` is the start of one that goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str | None] = []
+        self.found: list[tuple[str | None, ...]] = []
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag != "meta":
+            self.open.append(dict(attrs).get("class"))
+            self.found.append(tuple(filter(None, self.open)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag != "meta":
+            self.open.pop()
+
+
+def test_what_is_empty_ends_where_it_should_in_a_browser() -> None:
+    """A page without text does not hold the next one, nor a word without any the next word."""
+    nothing = line_of("a b")
+    words = (nothing.words[0].model_copy(update={"text": ""}), nothing.words[1])
+    page = page_of("a").model_copy(update={"lines": (nothing.model_copy(update={"words": words}),)})
+    browser = Browser()
+    browser.feed(hocr(Reading(pages=(page_of(), page)), "a", ReadOptions()).decode())
+    assert not browser.open
+    inside = ["ocr_page", "ocr_carea", "ocr_par", "ocr_line"]
+    whole = [tuple(inside[:depth]) for depth in range(1, 5)] + [(*inside, "ocrx_word")] * 2
+    assert [classes for classes in browser.found if classes] == [("ocr_page",), *whole]
 
 
 def test_an_empty_page_is_a_page() -> None:
