@@ -1,10 +1,12 @@
 """Session: a bundle's graph in ONNX Runtime, set up for a server, and the tensor it is fed."""
 
+import io
 import logging
 import math
 import os
 import platform
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from functools import cache
 from typing import Any
 
@@ -186,12 +188,20 @@ def failure(name: str) -> str:
     """Why a provider does not work here; empty when it does."""
     if PROVIDERS[name] not in ort.get_available_providers():
         return "absent from this onnxruntime"
+    if name in {"cuda", "tensorrt"}:
+        _load_libraries()
     try:
         session = ort.InferenceSession(_PROBE, options(1), providers=[PROVIDERS[name]], enable_fallback=0)
     except (*_ORT_ERRORS, RuntimeError) as error:
         return _first_line(error).rpartition(") ")[2][:160]
     found = session.get_providers()[0]
     return "" if found == PROVIDERS[name] else f"{found} took its place: its libraries or its device are missing"
+
+
+def _load_libraries() -> None:
+    """CUDA and cuDNN of NVIDIA's packages, where they are installed: the linker looks for them in the system alone."""
+    with redirect_stdout(io.StringIO()):  # it prints what it does not find
+        ort.preload_dlls()
 
 
 def graph_name(provider: str = "cpu") -> str:

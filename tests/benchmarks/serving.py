@@ -218,7 +218,7 @@ def table(runs: Mapping[tuple[str, int], Sequence[Run]]) -> str:
             f"{effort[key] / effort['here']:.2f}", f"{client:.1%}" if client else "", f"{p50:.2f} s", f"{p99:.2f} s",
             f"{lone:.3f} s", f"{median(crops):.1f}" if crops else "",
         ])  # fmt: skip
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def compared(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
@@ -234,10 +234,11 @@ def compared(curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
             found = within(curves[name], limit)
             row += [f"{found:.1f}", f"{found / naive:.2f}" if naive else "naive never"]
         rows.append(row)
-    return _markdown(rows)
+    return markdown(rows)
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 

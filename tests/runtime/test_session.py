@@ -146,6 +146,14 @@ def test_a_provider_that_does_not_take_the_graph_gives_way_aloud(
         Session(tiny_release.detection, 1, "cuda")
 
 
+@pytest.mark.skipif("cuda" not in offered(), reason="no NVIDIA GPU works here")
+def test_a_gpu_finds_what_a_cpu_finds(tiny_release: Release) -> None:
+    batch = np.random.default_rng(0).standard_normal((1, 3, 64, 96), np.float32)
+    cpu, gpu = (Session(tiny_release.detection, 1, provider) for provider in ("cpu", "cuda"))
+    assert gpu.provider == PROVIDERS["cuda"]
+    np.testing.assert_allclose(gpu.run(batch), cpu.run(batch), atol=1e-3)
+
+
 def test_an_unknown_provider_is_a_mistake(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     """The line lists what the variable may say."""
     monkeypatch.setenv(PROVIDER_VARIABLE, "abacus")
