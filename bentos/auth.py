@@ -8,7 +8,6 @@ import ipaddress
 import os
 from dataclasses import dataclass, field
 from typing import Self, get_args
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -120,7 +119,7 @@ def _role(scope: Scope, access: Access) -> Role | None:
     match: Match = scope["state"]["match"]
     if match.operation is None:
         return None if match.allow else "read"
-    if match.operation.role == "metrics" and (access.open_metrics or _direct(scope)):
+    if match.operation.role == "metrics" and (access.open_metrics or (_direct(scope) and _by_name(scope))):
         return None
     return match.operation.role
 
@@ -164,12 +163,11 @@ def _require_local(scope: Scope) -> None:
         raise _unknown("from another machine, or through a proxy", _REALM)
     headers = Headers(scope=scope)
     host = headers.get("host", "")
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    if name.lower() not in _LOCAL_NAMES:
+    if not _by_name(scope):
         expected = "localhost, 127.0.0.1 or [::1], while no key is asked for"
         raise Refusal("header `Host`", host[:100] or "none", expected, "use one of these", 421, "misdirected-request")
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != host:
+    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
         expected = f"a page of http://{host}, while no key is asked for"
         raise Refusal("header `Origin`", origin[:100], expected, "call it from its own page", 403, "foreign-origin")
 
@@ -179,6 +177,13 @@ def _direct(scope: Scope) -> bool:
     ends = [scope.get(end) for end in ("server", "client")]
     headers = Headers(scope=scope)
     return all(one and _loopback(one[0]) for one in ends) and not any(name in headers for name in _FORWARDED)
+
+
+def _by_name(scope: Scope) -> bool:
+    """Whether it was sent to this machine by a name that no website can have (DNS rebinding)."""
+    host = Headers(scope=scope).get("host", "")
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    return name.lower() in _LOCAL_NAMES
 
 
 def _loopback(host: str) -> bool:

@@ -8,6 +8,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bentos.champion import end
+from bentos.deadline import HEADER
 from ocr_ops.core.errors import UsageError
 
 ORIGINS = "OCR_OPS_CORS_ORIGINS"
@@ -16,6 +17,8 @@ ORIGINS = "OCR_OPS_CORS_ORIGINS"
 POLICY = "default-src 'none'; frame-ancestors 'none'; sandbox"
 """For whatever has no policy of its own, as pages have: what a document says is never run, also where a browser shows
 an answer."""
+_ASKED = ("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID", "Cache-Control")
+"""What a request may say, beside its deadline: pages of other sites too."""
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -57,7 +60,7 @@ def secured(app: ASGIApp) -> ASGIApp:
             app,
             allow_origins=origins,
             allow_methods=("GET", "POST", "DELETE"),
-            allow_headers=("Authorization", "X-API-Key", "Content-Type", "Idempotency-Key", "X-Request-ID"),
+            allow_headers=(*_ASKED, HEADER),
             expose_headers=("X-Request-ID", "Retry-After", "RateLimit", "RateLimit-Policy", "Location"),
         )
     return SecurityHeaders(app)

@@ -120,7 +120,7 @@ def test_a_foreign_name_for_this_machine_is_refused(service: Service, host: str)
 
 def test_pages_of_other_origins_are_refused_without_keys(service: Service) -> None:
     """They could not read the answer, but have work done."""
-    for origin in ("http://evil.example", "null", "http://localhost:8080", "https://evil.example:3000"):
+    for origin in ("http://evil.example", "null", "http://localhost:8080", "https://evil.example:3000", "http://[", ""):
         assert service.ask("/v1/ocr", Origin=origin).status_code == 403
     assert service.ask("/v1/ocr", Origin="http://127.0.0.1:3000").status_code == 200
 
@@ -234,6 +234,7 @@ def test_metrics_are_for_this_machine_or_a_role(service: Service, tmp_path: Path
     assert service.ask("/metrics", method="GET").status_code == 200
     assert service.ask("/metrics", method="GET", client=AWAY).status_code == 401
     assert service.ask("/metrics", method="GET", X_Forwarded_For="192.0.2.7").status_code == 401
+    assert service.ask("/metrics", method="GET", Host="evil.example:3000").status_code == 401, "by a website's name"
     open_to_all = Service(tmp_path / "keys.json", open_metrics=True)
     assert open_to_all.ask("/metrics", method="GET", client=AWAY).status_code == 200
     for path in ("/metrics%0A", "/metrics%0a", "/metrics%0D%0A", "/metrics%00"):
@@ -266,7 +267,10 @@ def test_every_answer_tells_browsers_what_to_keep_to(service: Service) -> None:
 
 def test_other_sites_may_call_where_they_are_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a key, and without cookies."""
-    preflight = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "authorization"}
+    asked = (
+        "authorization, cache-control, content-type, idempotency-key, x-api-key, x-ocr-ops-remaining-ms, x-request-id"
+    )
+    preflight = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": asked}
     assert (
         "access-control-allow-origin"
         not in service.ask("/v1/ocr", method="OPTIONS", Origin="https://a.example", **preflight).headers
@@ -274,7 +278,7 @@ def test_other_sites_may_call_where_they_are_named(service: Service, monkeypatch
     monkeypatch.setenv("OCR_OPS_CORS_ORIGINS", "https://a.example, https://b.example:8443")
     key = service.make("a", "read")
     answer = service.ask("/v1/ocr", method="OPTIONS", Origin="https://a.example", **preflight)
-    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, "https://a.example")
     assert "access-control-allow-credentials" not in answer.headers
     assert service.ask("/v1/ocr", key, Origin="https://b.example:8443").headers["access-control-allow-origin"]
     refused = service.ask("/v1/ocr", Origin="https://a.example")
