@@ -114,14 +114,16 @@ class Tokens:
             )
         except (jwt.PyJWTError, TypeError, ValueError):
             return None
-        return Identity(str(claims["sub"])[:200], self._roles(claims))
+        return Identity(claims["sub"], self._roles(claims))
 
     def _roles(self, claims: Mapping[str, Any]) -> frozenset[Role]:
         value: Any = claims
         for part in self.settings.claim.split("."):
             value = value.get(part) if isinstance(value, Mapping) else None
         names = value.split() if isinstance(value, str) else value if isinstance(value, list) else ()
-        return frozenset(self.settings.roles[name] for name in names if name in self.settings.roles)
+        return frozenset(
+            self.settings.roles[name] for name in names if isinstance(name, str) and name in self.settings.roles
+        )
 
     async def _key(self, name: object, algorithm: str) -> jwt.PyJWK | None:
         if self._find(name, algorithm) is None:

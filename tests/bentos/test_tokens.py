@@ -138,14 +138,27 @@ def test_a_token_names_whom_it_is_about_and_their_roles(provider: Provider, run:
 
 
 def test_roles_are_found_where_the_provider_has_them(provider: Provider, run: Callable[..., None]) -> None:
-    """Deep in the claims, by other names."""
+    """Deep in the claims, by other names, among others that are no names."""
 
     async def work(found: Tokens) -> None:
         token = provider.sign(realm_access={"roles": ["ocr=boss", "read"]})
         assert await found.identity(token) == Identity("ann", frozenset({"admin"}))
         assert await found.identity(provider.sign(realm_access=3)) == Identity("ann", frozenset())
+        told = [{"name": "read"}, ["read"], None, 3, "reader"]
+        assert await found.identity(provider.sign(realm_access={"roles": told})) == Identity("ann", frozenset({"read"}))
 
     run(work, ROLES_CLAIM="realm_access.roles", ROLES="ocr=boss=admin, reader=read")
+
+
+def test_subjects_are_told_apart_however_long_they_are(provider: Provider, run: Callable[..., None]) -> None:
+    """Jobs, quotas and answers are by subject: OIDC lets one have 255 characters, and what signs for services more."""
+
+    async def work(found: Tokens) -> None:
+        subjects = [f"system:serviceaccount:{'n' * 250}:{name}" for name in ("a", "b")]
+        told = [await found.identity(provider.sign(sub=subject)) for subject in subjects]
+        assert [one.subject for one in told if one] == subjects
+
+    run(work)
 
 
 def test_keys_rotate(provider: Provider, run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
