@@ -90,8 +90,10 @@ def configured_keys() -> tuple[bytes, ...]:
 
 
 def kept_keys(path: Path) -> tuple[bytes, ...]:
-    """The keys in a file that only this user may read, of which one is made now unless it is there already."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """The keys in a file that only this user may read, of which one is made now unless it is there already; so is its
+    folder, which is this user's alone.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     made = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         # Several processes may start at once: whoever links first, all use that one.

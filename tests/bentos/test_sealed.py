@@ -101,4 +101,5 @@ def test_a_kept_key_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
         keys = {run.stdout for run in runs}
     assert keys == {kept_keys(path)[0].hex().encode() + b"\n"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700, "names of jobs stand in it"
     assert [file.name for file in path.parent.iterdir()] == ["key"]
