@@ -122,7 +122,8 @@ class _PublicResolver(AbstractResolver):
 def _public(host: str) -> bool:
     address = ipaddress.ip_address(host.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
-    return bool(mapped.is_global and not mapped.is_multicast and not mapped.is_reserved)
+    site_local = isinstance(mapped, ipaddress.IPv6Address) and mapped.is_site_local
+    return bool(mapped.is_global and not (mapped.is_multicast or mapped.is_reserved or site_local))
 
 
 def _is_address(host: str) -> bool:

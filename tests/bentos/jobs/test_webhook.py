@@ -102,6 +102,7 @@ def test_nobody_there_is_none() -> None:
         "https://169.254.169.254/latest/meta-data",
         "https://[::ffff:10.0.0.1]/",
         "https://[2002:0a00:0001::]/",
+        "https://[fec0::1]/",
         "https://0.0.0.0/",
         "https://224.0.0.1/",
         "https://user:pass@example.org/",
