@@ -22,11 +22,18 @@ class Span(click.ParamType[timedelta]):
 
     name = "span"
 
+    def __init__(self, *, some: bool = False) -> None:
+        """`some`: more than none."""
+        self.some = some
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
         if not found:
             self.fail(f"{value!r} is no span such as 90d, 24h, 15m or 30s", param, ctx)
-        return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+        span = timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+        if self.some and not span:
+            self.fail(f"{value!r} is no time; leave it out for a key that never expires", param, ctx)
+        return span
 
 
 @cli.group()
@@ -43,7 +50,7 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @click.option("--role", "roles", type=click.Choice(get_args(Role)), multiple=True, default=("read",), show_default=True)
-@click.option("--expires", type=Span(), help="After so long, e.g. 90d; never without it.")
+@click.option("--expires", type=Span(some=True), help="After so long, e.g. 90d; never without it.")
 @click.option("--requests-per-minute", type=click.IntRange(min=0), help="0: no limit; the service's own without it.")
 @click.option("--pages-per-day", type=click.IntRange(min=0), help="As above.")
 @click.option("--pages-per-month", type=click.IntRange(min=0), help="As above.")

@@ -82,6 +82,7 @@ def test_a_mounted_file_takes_over(run: Run, tmp_path: Path, monkeypatch: pytest
     [
         (("create", "a/b"), 4, "name"),
         (("create", "a", "--expires", "soon"), 2, "no span"),
+        (("create", "a", "--expires", "0d"), 2, "never expires"),
         (("create", "a", "--role", "root"), 2, "root"),
         (("rotate", "nobody"), 4, "no such key"),
         (("revoke", "nobody"), 4, "no such key"),
