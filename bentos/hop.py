@@ -7,6 +7,7 @@ worker dies under it: what reading a picture gives is the same however often it 
 """
 
 import asyncio
+import logging
 import os
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
@@ -32,6 +33,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 DEATHS = 3
 """A call under which so many workers died is made no more: it may be what kills them."""
 _LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, aiohttp.ClientPayloadError, ConnectionError)
+_SUBJECT = "model"
+"""What callers are told: where it is, and what it said, is for the log."""
+
+log = logging.getLogger("bentoml.ocr_ops")
 
 
 class _NotSeen(Exception):  # noqa: N818  no error: it is sent instead
@@ -70,7 +75,7 @@ class Hop:
     async def _call(self, route: str, body: bytes, kind: str, deadline: Deadline) -> bytes:
         pause, deaths = FIRST_PAUSE, 0
         while True:
-            deadline.require(self.url)
+            deadline.require(_SUBJECT)
             alone = self._alone if deaths == DEATHS - 1 else nullcontext()
             try:
                 async with deadline.timeout(), alone, self._post(route, body, kind, deadline) as answer:
@@ -82,13 +87,14 @@ class Hop:
                     if answer.status != 503:
                         raise self._failed(answer.status, found, deadline)
             except TimeoutError:
-                raise deadline.too_late(self.url) from None
+                raise deadline.too_late(_SUBJECT) from None
             except aiohttp.ClientConnectorError:
                 pass  # nobody there yet: nothing was sent
             except _LOST as error:
                 deaths += 1
                 if deaths == DEATHS:
-                    raise self._away(f"{type(error).__name__}, {deaths} times", ModelFailed) from None
+                    log.warning("model at %s: %s, %d times", self.url, type(error).__name__, deaths)
+                    raise _away(f"{type(error).__name__}, {deaths} times", ModelFailed) from None
             await asyncio.sleep(max(0.0, min(pause, deadline.remaining())))
             pause = min(2 * pause, LONGEST_PAUSE)
 
@@ -97,10 +103,10 @@ class Hop:
         try:
             async with self._client().get(f"{self._base}{LOADED}", headers=shown()) as answer:
                 if answer.status != 200:
-                    raise self._failed(answer.status, await answer.read())
+                    raise _refused(answer.status)
                 return dict(await answer.json())
         except (aiohttp.ClientError, ConnectionError, ValueError) as error:
-            raise self._away(type(error).__name__) from None
+            raise _away(type(error).__name__) from None
 
     async def close(self) -> None:
         if self._session is not None:
@@ -129,15 +135,20 @@ class Hop:
         at = urlsplit(self.url)
         return "http://model" if at.scheme == "file" else f"{at.scheme.replace('tcp', 'http')}://{at.netloc}{at.path}"
 
-    def _failed(self, status: int, body: bytes, deadline: Deadline | None = None) -> OcrOpsError:
-        if status == 504 and deadline is not None:
-            return deadline.too_late(self.url)
-        # Any other status is of a key, of a service of another version, or of what stands in between: not the call's.
-        kind = ModelFailed if status == 500 else ModelAway
-        return self._away(f"{status} {body[:200].decode(errors='replace')}", kind)
+    def _failed(self, status: int, body: bytes, deadline: Deadline) -> OcrOpsError:
+        if status == 504:
+            return deadline.too_late(_SUBJECT)
+        log.warning("model at %s: status %d, %r", self.url, status, body[:200])
+        return _refused(status)
 
-    def _away(self, found: str, kind: type[ModelAway] = ModelAway) -> ModelAway:
-        return kind(f"model at {self.url}", found, "an answer", "try again soon; its log has the cause")
+
+def _refused(status: int) -> ModelAway:
+    # Any other status is of a key, of a service of another version, or of what stands in between: not the call's.
+    return _away(f"status {status}", ModelFailed if status == 500 else ModelAway)
+
+
+def _away(found: str, kind: type[ModelAway] = ModelAway) -> ModelAway:
+    return kind(_SUBJECT, found, "an answer", "try again soon; the log has the cause")
 
 
 def hop_to(dependency: Any) -> Hop:

@@ -175,7 +175,7 @@ class Store:
         telemetry.store_up(up=True)
 
     def _away(self, reason: str) -> StoreAway:
-        return StoreAway(f"Redis {self.name}", reason, "an answer in time", "see the log; it is asked again by itself")
+        return StoreAway("Redis", reason, "an answer in time", "see the log; it is asked again by itself")
 
 
 def _options(url: str, ca: Path | None) -> dict[str, Any]:

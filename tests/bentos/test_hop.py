@@ -208,7 +208,10 @@ def test_a_model_open_to_the_network_wants_a_key(tmp_path: Path, served: tuple[W
         pass
 
 
-def test_a_gateway_with_another_key_knows_that_it_has_no_model(inner: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gateway_with_another_key_knows_that_it_has_no_model(
+    inner: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the model is, and what it said, is told the log alone: callers of the service learn what went wrong."""
     monkeypatch.setitem(os.environ, "OCR_OPS_HOP_KEY", "other")
 
     async def ask() -> None:
@@ -219,6 +222,10 @@ def test_a_gateway_with_another_key_knows_that_it_has_no_model(inner: Server, mo
             with pytest.raises(ModelAway, match="401") as refused:
                 await hop.call("/widths", BODY, Deadline.after(20))
             assert refused.type is ModelAway, "no call has anything to do with it"
+            assert inner.url not in str(refused.value)
+            assert "OCR_OPS_HOP_KEY" not in str(refused.value)
+            assert f"model at {inner.url}: status 401, " in caplog.text
+            assert "the key of OCR_OPS_HOP_KEY is wanted" in caplog.text
         finally:
             await hop.close()
 
