@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from circus.arbiter import Arbiter
 from circus.controller import Controller
 from circus.exc import ConflictError
 
@@ -71,6 +72,7 @@ def _check() -> None:
     # without it, and nothing else restarts it.
     os.environ.pop("BENTOML_CONTAINERIZED", None)
     _look_often()
+    _hear_nobody_else()
     allow_many()
     if os.access(MEMORY, os.W_OK):
         os.environ[COUNTERS] = _folder(MEMORY)
@@ -92,6 +94,20 @@ def _look_often() -> None:
         start(self)
 
     Controller.start = often
+
+
+def _hear_nobody_else() -> None:
+    """BentoML's process manager takes commands, programs to start among them. It listens for them on a port, of which
+    any user of this machine is heard; now on files in a folder of this user's own.
+    """
+    init = Arbiter.__init__
+
+    def inside(self: Any, *args: Any, **more: Any) -> None:
+        folder = _folder()
+        ours = {"endpoint": f"ipc://{folder}/control", "pubsub_endpoint": f"ipc://{folder}/events"}
+        init(self, *args, **(more | ours))
+
+    Arbiter.__init__ = inside
 
 
 def settle() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -194,6 +195,14 @@ def test_pickle_is_refused_beside_the_gateway_too(together: Server) -> None:
         assert client.post("/widths", content=BODY, headers={"content-type": MEDIA_TYPE}).status_code == 401
 
 
+def test_nothing_listens_but_the_service(together: Server) -> None:
+    """BentoML's process manager would, to any user of the machine, and start the programs that it is told to."""
+    manager = psutil.Process(together.pid)
+    group = (manager, *manager.children(recursive=True))
+    heard = [one for process in group for one in process.net_connections("inet") if one.status == psutil.CONN_LISTEN]
+    assert {one.laddr.port for one in heard} == {urlsplit(together.url).port}
+
+
 def _key_of(worker: psutil.Process) -> str:
     return str(worker.environ()["OCR_OPS_HOP_KEY"])
 
@@ -256,8 +265,9 @@ def test_a_model_that_is_not_there_is_waited_for_until_the_deadline() -> None:
         try:
             with pytest.raises(ModelAway):
                 await hop.loaded()
-            with pytest.raises(TooLate):
+            with pytest.raises(TooLate) as late:
                 await hop.call("/widths", BODY, Deadline.after(0.3))
+            assert "127.0.0.1" not in str(late.value)
         finally:
             await hop.close()
 
