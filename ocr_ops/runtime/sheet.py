@@ -14,6 +14,8 @@ from ocr_ops.core.options import page_spans
 from ocr_ops.core.reading import Page
 
 T = TypeVar("T")
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Lines begun and terminals commanded: documents name their parts as they like, and errors tell of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,15 @@ def guard(name: str, step: Callable[[], T]) -> T:
 
 
 def broken(name: str, found: str) -> UnreadableDocument:
-    return UnreadableDocument(name, found, "a whole, open document", "save or scan it again", 422)
+    return UnreadableDocument(name, _legible(found), "a whole, open document", "save or scan it again", 422)
 
 
 def too_large(name: str, found: str, expected: str) -> UnreadableDocument:
-    return UnreadableDocument(name, found, expected, "split or shrink it", 413)
+    return UnreadableDocument(name, _legible(found), expected, "split or shrink it", 413)
+
+
+def _legible(found: str) -> str:
+    return _UNSEEN.sub("\ufffd", found)
 
 
 def wanted(name: str, pages: str | None, count: int, limits: Limits) -> list[int]:

@@ -21,8 +21,8 @@ _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w
 _SHOWN = {*_TEXT, *_SIGNS, *NOTES, qn("w:br"), qn("w:sym")}
 """What a paragraph says something by."""
 _RUN, _FIELD = qn("w:r"), qn("w:fldChar")
-_MOST_SPANNED = 64
-"""Columns of one table."""
+_MOST_COLUMNS = 256
+"""Of one table: Word's own have 63. Outputs have a place for each in every row, whatever stands there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +205,13 @@ class Flow:
         notes: list[str] = []
         for row, line in enumerate(_rows(table)):
             before = line.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
-            column = min(_value(before, 0), _MOST_SPANNED)
+            column = min(_value(before, 0), _MOST_COLUMNS - 1)
             for cell in _cells(line):
                 properties = cell.find(qn("w:tcPr"))
-                span = min(max(1, _value(_child(properties, "w:gridSpan"), 1)), _MOST_SPANNED)
+                if column == _MOST_COLUMNS:
+                    msg = f"a table of over {_MOST_COLUMNS} columns"
+                    raise ValueError(msg)
+                span = min(max(1, _value(_child(properties, "w:gridSpan"), 1)), _MOST_COLUMNS - column)
                 merge = _child(properties, "w:vMerge")
                 above = open_at.get(column)
                 if merge is not None and merge.get(qn("w:val")) != "restart" and above is not None:

@@ -235,6 +235,24 @@ FIGURES = ["Description", "1,234,567.89", "Consequently", "Outstanding", "2026-1
 URL = "https://example.org/" + "archive/2026/november/" * 4 + "a-long-name.html"
 
 
+def test_tables_are_no_wider_than_anybody_makes_them() -> None:
+    """Outputs have a place for each column in every row: a few bytes that claim millions would fill the memory."""
+    document = docx.Document()
+    document.add_table(1, 1)
+
+    def with_row(row: str) -> bytes:
+        whole = f"<w:tr>{row}</w:tr></w:tbl>".encode()
+        return repacked(saved(document), lambda _, content: content.replace(b"</w:tbl>", whole))
+
+    cell, many = "<w:tc>{}<w:p><w:r><w:t>a</w:t></w:r></w:p></w:tc>", 'w:val="999999999"'
+    spanned = cell.format(f"<w:tcPr><w:gridSpan {many}/></w:tcPr>")
+    for row in (spanned, f"<w:trPr><w:gridBefore {many}/></w:trPr>{spanned}", cell.format("") * 256):
+        (page,) = texts(with_row(row))
+        assert page.blocks[0].table is not None
+        assert page.blocks[0].table.columns == 256
+    assert error(with_row(cell.format("") * 257)).found == "ValueError: a table of over 256 columns"
+
+
 @pytest.mark.parametrize("columns", [6, 14, 40])
 def test_words_too_wide_for_their_place_stay_whole(columns: int) -> None:
     """In columns however narrow, and in text; they stay in their place."""
@@ -467,6 +485,12 @@ def test_entities_are_never_expanded(code: str) -> None:
         return f"{head.replace('UTF-8', code)}?>{bomb}{rest}".encode(code)
 
     assert "document type" in error(repacked(saved(docx.Document()), armed)).found
+
+
+def test_names_of_parts_are_told_on_one_line_that_no_terminal_obeys() -> None:
+    name = "word/\x1b[2J\x9b2J\nocr-ops: all well\u2028.xml"
+    found = error(repacked(saved(docx.Document()), lambda _, content: content, **{name: b"<!DOCTYPE x>"})).found
+    assert found == "word/\ufffd[2J\ufffd2J\ufffdocr-ops: all well\ufffd.xml with a document type of its own"
 
 
 def test_what_is_no_word_document_is_named() -> None:
