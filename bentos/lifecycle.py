@@ -48,7 +48,7 @@ another. A gateway on a busy machine needs some of it to learn that it is told, 
 def check_group() -> None:
     """Of the gateway, before any worker of it or of the models beside it starts."""
     _check()
-    os.environ.setdefault(KEY, secrets.token_urlsafe(32))
+    os.environ[KEY] = os.environ.get(KEY) or secrets.token_urlsafe(32)
     os.environ[GROUP] = _folder()
     Path(os.environ[GROUP], LOCK).touch(0o600)
 
@@ -58,7 +58,7 @@ def check_model() -> None:
     if GROUP in os.environ:
         return
     host, _ = asked_address()
-    if KEY not in os.environ and not _loopback(host):
+    if not os.environ.get(KEY) and not _loopback(host):
         remedy = f"export {KEY}=$(openssl rand -base64 32), for the gateway too; or pass --host 127.0.0.1"
         end(UsageError(host, f"a model open to the network, without {KEY}", "a key that the gateway shows", remedy))
     _check()

@@ -207,9 +207,12 @@ def _key_of(worker: psutil.Process) -> str:
     return str(worker.environ()["OCR_OPS_HOP_KEY"])
 
 
-def test_a_model_open_to_the_network_wants_a_key(tmp_path: Path, served: tuple[Workspace, Release]) -> None:
+@pytest.mark.parametrize("key", [{}, {"OCR_OPS_HOP_KEY": ""}], ids=["none", "empty"])
+def test_a_model_open_to_the_network_wants_a_key(
+    tmp_path: Path, served: tuple[Workspace, Release], key: dict[str, str]
+) -> None:
     """One line, with how to make one."""
-    env = {"PYTHONPATH": str(ROOT), "OCR_OPS_HOME": str(served[0].home)}
+    env = {"PYTHONPATH": str(ROOT), "OCR_OPS_HOME": str(served[0].home), **key}
     with (
         pytest.raises(ServerDied, match=r"without OCR_OPS_HOP_KEY.*openssl rand"),
         serve("tests.bentos.echo:Inner", env=env, log=tmp_path / "log", host="0.0.0.0"),
