@@ -5,6 +5,7 @@ many parts, or parsers of its own, has a process to itself; plain scans follow e
 """
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager, nullcontext
@@ -149,8 +150,14 @@ class Decoders:
             max_pages=limits.max_pages,
             pdf_dpi=limits.pdf_dpi,
             grey=grey,
-            caps=self.caps,
+            caps=self._caps(limits),
         )
+
+    def _caps(self, limits: Limits) -> Caps:
+        """A document that may have twenty times the pages, as a job's, may take twenty times as long."""
+        times = max(1.0, limits.max_pages / LIMITS.max_pages)
+        cpu, clock = math.ceil(times * self.caps.document_cpu_seconds), times * self.caps.document_seconds
+        return self.caps.model_copy(update={"document_cpu_seconds": cpu, "document_seconds": clock})
 
     @contextmanager
     def _opened(self, warden: Warden, task: Task, name: str, data: bytes) -> Iterator[Decoder]:

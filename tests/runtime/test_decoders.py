@@ -259,6 +259,21 @@ def test_no_scan_pays_for_those_before_it(decoders: Decoders) -> None:
         assert opened_by(decoders, data.getvalue()) == [idle]
 
 
+def test_a_document_of_many_pages_may_take_longer(decoders: Decoders) -> None:
+    """What is enough for fifty is not for a thousand."""
+    decoders.caps = Caps(document_cpu_seconds=1)
+    data = io.BytesIO()
+    with pypdfium2.PdfDocument(laughing_pdf(5)) as page, pypdfium2.PdfDocument.new() as many:
+        many.import_pages(page, [0] * 500)
+        many.save(data)
+    for _ in decoders.each_sheet(data.getvalue(), "a.pdf", ALL, Limits(max_pages=1000)):
+        [child] = children(decoders)
+        if psutil.Process(child).cpu_times().user > 2.2:
+            break
+    else:
+        pytest.fail("too few pages to take more than a document of fifty may")
+
+
 def test_leaving_ends_the_process(shared: Decoders) -> None:
     """Also while it is at work."""
 
