@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from bentos.api import about, admin, jobs, ocr, preview, web
 from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON
-from bentos.api.form import FIELD, OUTPUT, OUTPUTS
+from bentos.api.form import EXAMPLES, FIELD, OUTPUT, OUTPUTS
 from bentos.api.idempotency import HEADER as IDEMPOTENCY_KEY
 from bentos.api.idempotency import PATTERN as IDEMPOTENCY_PATTERN
 from bentos.api.journal import Journal, Requests
@@ -32,8 +32,6 @@ from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
 
-_EXAMPLES = {"pages": "1-3,8", "language": "de"}
-
 
 def _options() -> dict[str, dict[str, Any]]:
     """Schemas of the fields of a form and a query, beside the file; in both, null is a field that is not there."""
@@ -41,7 +39,7 @@ def _options() -> dict[str, dict[str, Any]]:
     for name, schema in ReadOptions.model_json_schema()["properties"].items():
         kind: dict[str, Any] = next((one for one in schema.get("anyOf", ()) if one["type"] != "null"), {})
         told = {key: value for key, value in schema.items() if key not in ("anyOf", "title") and value is not None}
-        found[name] = {**told, **kind, **({"examples": [_EXAMPLES[name]]} if name in _EXAMPLES else {})}
+        found[name] = {**told, **kind, **({"examples": [EXAMPLES[name]]} if name in EXAMPLES else {})}
     output = "The answer's format; where it is absent, what `Accept` prefers."
     return {**found, OUTPUT: {"type": "string", "enum": list(OUTPUTS), "description": output}}
 

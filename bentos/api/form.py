@@ -21,6 +21,8 @@ OUTPUT = "output"
 OUTPUTS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 OPTIONS = (*ReadOptions.model_fields, OUTPUT)
 """The fields of a form and of a query, beside the file."""
+EXAMPLES = {"pages": "1-3,8", "language": "de"}
+"""Of the options that are text of a form."""
 RECEIVE_SECONDS = 60.0
 _ENVELOPE_BYTES = 64 * 1024
 """What a body may hold besides its files: boundaries, headers, a few small fields."""
@@ -68,9 +70,10 @@ async def receive(
     asked_for({name: value for name, value in query.items() if name in OPTIONS}, request)
     items = await _items(request, limit, files)
     documents = [value for name, value in items if name == FIELD and isinstance(value, Document)]
+    if any(name == FIELD and isinstance(value, str) for name, value in items):
+        raise _bad(f"a field `{FIELD}` of text, without a file name", files)
     if not documents:
-        given = any(name == FIELD for name, _ in items)
-        raise _bad("text, without a file name" if given else f"no complete field `{FIELD}`", files)
+        raise _bad(f"no complete field `{FIELD}`", files)
     texts = ((name, value) for name, value in items if not (name == FIELD and isinstance(value, Document)))
     form = {**query, **_fields(texts, names)}
     beside = {name: form.pop(name) for name in more if name in form}
@@ -97,7 +100,9 @@ def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions,
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
-        raise _invalid(name, given[name], first["msg"].removeprefix("Value error, ")) from None
+        no_such = first["type"] == "string_pattern_mismatch"
+        expected = f"such as {EXAMPLES[name]}" if no_such else first["msg"].removeprefix("Value error, ")
+        raise _invalid(name, given[name], expected) from None
     if output is None:
         return options, preferred(request.headers.get("accept", ""))
     for one in OUTPUTS:

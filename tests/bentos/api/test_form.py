@@ -127,14 +127,21 @@ def test_a_body_cut_short_is_refused(data: st.DataObject) -> None:
     assert refusal(body[:end], kind).status == 400
 
 
+def test_a_file_without_a_name_beside_others_is_told_as_such() -> None:
+    """It is a text then, and none of its name is known; but what is wrong is how it was sent."""
+    refused = refusal(*form(files=[("file", ("a.png", PNG)), ("file", ("", PNG))]), files=2)
+    assert (refused.status, refused.kind) == (400, "bad-request")
+    assert "without a file name" in refused.found
+
+
 @pytest.mark.parametrize(
     ("fields", "word"),
     [
         ({"pages": "3-1"}, "counts upwards"),
-        ({"pages": "0"}, "match pattern"),
-        ({"language": "German"}, "match pattern"),
+        ({"pages": "0"}, "such as 1-3,8"),
+        ({"language": "German"}, "such as de"),
         *(({"deskew": value}, "true or false") for value in ("perhaps", "", "on", "1", "True", "TRUE", "yes")),
-        ({"pages": ""}, "match pattern"),
+        ({"pages": ""}, "such as 1-3,8"),
         ({"output": ""}, "json, text"),
         ({"text_layer": "never"}, "'auto' or 'ignore'"),
         ({"output": "docx"}, "json, text, hocr, alto, tsv, markdown, pdf"),
