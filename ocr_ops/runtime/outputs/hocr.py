@@ -34,8 +34,9 @@ def hocr(reading: Reading, name: str, options: ReadOptions) -> bytes:
     body = ET.SubElement(html, "body")
     for number, page in numbered(reading, options):
         _page(body, page, number, name, language)
-    # Browsers take `<div/>` for the start of one.
-    return _DOCTYPE + bytes(ET.tostring(html, encoding="utf-8", short_empty_elements=False)) + b"\n"
+    # To what reads it as HTML, `<div/>` is the start of one, and `</meta>` the end of nothing.
+    data = bytes(ET.tostring(html, encoding="utf-8", short_empty_elements=False))
+    return _DOCTYPE + data.replace(b"></meta>", b" />") + b"\n"
 
 
 def _page(body: ET.Element, page: Page, number: int, name: str, language: dict[str, str]) -> None:

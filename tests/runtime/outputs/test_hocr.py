@@ -124,7 +124,9 @@ def test_what_is_empty_ends_where_it_should_in_a_browser() -> None:
     words = (nothing.words[0].model_copy(update={"text": ""}), nothing.words[1])
     page = page_of("a").model_copy(update={"lines": (nothing.model_copy(update={"words": words}),)})
     browser = Browser()
-    browser.feed(hocr(Reading(pages=(page_of(), page)), "a", ReadOptions()).decode())
+    data = hocr(Reading(pages=(page_of(), page)), "a", ReadOptions())
+    browser.feed(data.decode())
+    html.document_fromstring(data, parser=html.HTMLParser(recover=False))
     assert not browser.open
     inside = ["ocr_page", "ocr_carea", "ocr_par", "ocr_line"]
     whole = [tuple(inside[:depth]) for depth in range(1, 5)] + [(*inside, "ocrx_word")] * 2
