@@ -165,7 +165,10 @@ class Problems:
 
 
 class Foreign:
-    """Middleware around what is BentoML's: its own errors become problems, too, and it is sent no pickle."""
+    """Middleware around what is BentoML's: its own errors become problems, too, and it is sent no pickle.
+
+    So do its redirections, of paths with a slash too many, to URLs that who calls through a proxy has not.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -179,11 +182,11 @@ class Foreign:
 
         async def replace(message: Message) -> None:
             nonlocal replaced
-            if message["type"] == "http.response.start" and message["status"] >= 400:
+            if message["type"] == "http.response.start" and message["status"] >= 300:
                 replaced = True
                 headers = Headers(raw=message["headers"])
                 kept = {"allow": headers["allow"]} if "allow" in headers else None
-                error = _stock(scope, message["status"])
+                error = _stock(scope, message["status"] if message["status"] >= 400 else 404)
                 await answer_of(error, scope["state"]["request_id"], kept)(scope, receive, send)
             if not replaced:
                 await send(message)

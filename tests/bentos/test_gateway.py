@@ -163,7 +163,10 @@ def test_bad_requests_are_problems(client: httpx.Client, request_: dict[str, Any
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/v1/ocr", 405), ("PUT", "/v1/ocr", 405), ("GET", "/v1/nothing", 404), ("POST", "/readyz", 405)],
+    [
+        *(("GET", "/v1/ocr", 405), ("PUT", "/v1/ocr", 405), ("POST", "/readyz", 405)),
+        *(("GET", "/v1/nothing", 404), ("POST", "/v1/ocr/", 404), ("POST", "/v1/ocr/batch/", 404)),
+    ],
 )
 def test_wrong_methods_and_paths_are_problems(client: httpx.Client, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)
