@@ -25,6 +25,8 @@ PATIENCE_SECONDS = 10.0
 nobody needs."""
 IDLE_SECONDS = 75
 """Between two requests: nginx lets go of a connection after 60 s, other balancers too, clients sooner."""
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Of TLS 1.2, unless `--ssl-ciphers` names others: BentoML's own choice is those of TLS 1.0 alone, CBC with SHA-1."""
 UNHEARD_SECONDS = 60.0
 """For a body that nobody needs: as long as one that is read has."""
 UNHEARD_BYTES = 128 * 2**20

@@ -14,6 +14,7 @@ from bentos.audit import Auditor
 from bentos.auth import Access, Caller, default_host, require_access
 from bentos.cache import cache_from_environment
 from bentos.champion import open_champion, serving, setting, switch
+from bentos.connections import CIPHERS
 from bentos.detection import Detection
 from bentos.edge import edged
 from bentos.engine import Engine
@@ -64,6 +65,7 @@ class Document(bentoml.IODescriptor):
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the API has a log of its own
     http={"host": default_host()},
+    ssl={"ciphers": CIPHERS},
 )
 class Gateway:
     detection = bentoml.depends(Detection, url=os.environ.get("OCR_OPS_DETECTION_URL"))

@@ -5,6 +5,7 @@ import numpy as np
 from starlette.responses import Response
 
 from bentos.champion import attested, model_threads, open_champion, serving
+from bentos.connections import CIPHERS
 from bentos.guard import Call, Packed, guarded
 from bentos.lifecycle import check_model, outlive_gateway, settle
 from bentos.packing import pack_texts
@@ -20,6 +21,7 @@ SETTINGS = serving()
     workers=SETTINGS.recognition_workers,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the gateway tells of each document
+    ssl={"ciphers": CIPHERS},
 )
 class Recognition:
     def __init__(self) -> None:

@@ -44,6 +44,8 @@ class Guarded:
     """A service on TLS that asks for keys."""
 
     url: str
+    certificates: Path
+    """Of the authority that signed its own."""
     context: ssl.SSLContext
     workspace: Workspace
     log: Path
@@ -86,7 +88,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = ssl.create_default_context(cafile=str(certificates.authority))
-    service = Guarded(f"https://localhost:{port}", context, workspace, folder / "log")
+    service = Guarded(f"https://localhost:{port}", certificates.authority, context, workspace, folder / "log")
     service.key("first")
     command = [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", str(port)]
     command += ["--ssl-certfile", str(certificates.certificate), "--ssl-keyfile", str(certificates.key)]
@@ -121,6 +123,27 @@ def test_documents_are_read_over_tls_for_those_with_a_key(guarded: Guarded) -> N
     assert event["action"] == "POST /v1/ocr"
     assert (event["outcome"], event["status"], event["request"]) == ("done", 200, "case-7")
     assert (event["documents"], event["pages"], event["output"]) == ((digest_bytes(document(1)),), 1, "json")
+
+
+def test_ciphers_of_old_are_refused(guarded: Guarded) -> None:
+    """TLS 1.2 is spoken with those that encrypt and authenticate in one."""
+    port = httpx.URL(guarded.url).port
+
+    def agreed(ciphers: str) -> str:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(guarded.certificates)
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
+        with (
+            socket.create_connection(("127.0.0.1", port)) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as spoken,
+        ):
+            return str(spoken.cipher())
+
+    assert "GCM" in agreed("ECDHE+AESGCM")
+    assert "CHACHA20" in agreed("ECDHE+CHACHA20")
+    with pytest.raises(ssl.SSLError):
+        agreed("ECDHE+SHA1")
 
 
 def test_others_get_nothing(guarded: Guarded) -> None:
