@@ -17,6 +17,7 @@ BUSY_SECONDS = 2.0
 """For which a step waits for those of other processes."""
 AGAIN_SECONDS = 5.0
 """After which a file that failed is tried again: until then nobody waits for it."""
+_LOOK_SECONDS = 0.01
 
 log = logging.getLogger("bentoml.ocr_ops")
 
@@ -60,7 +61,7 @@ class Shared:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         try:
-            database.execute("PRAGMA journal_mode = WAL")
+            write_ahead(database, BUSY_SECONDS)
             self._prepare(database)
         except sqlite3.Error:
             database.close()
@@ -81,6 +82,22 @@ class Shared:
 
     def _away(self, reason: str) -> StoreAway:
         return StoreAway(self.path, reason, "a file to use", "see the log; it is tried again by itself")
+
+
+def write_ahead(database: sqlite3.Connection, seconds: float) -> None:
+    """Has its changes go to a log first (WAL), which others read beside, and waits for them so long where they are just
+    doing the same: SQLite itself does not, however long its time-out, and calls the database locked.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return
 
 
 @contextmanager

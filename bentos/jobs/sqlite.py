@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bentos.jobs.job import MOST_TRIES, OVER, Bounds, Claim, Entry, Notice, Refused, State
-from bentos.shared import transaction
+from bentos.shared import transaction, write_ahead
 from ocr_ops.core.errors import StoreAway
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class SqliteJobs:
             self._db = sqlite3.connect(
                 folder / "jobs.db", timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-            self._db.execute("PRAGMA journal_mode = WAL")
+            write_ahead(self._db, _BUSY_SECONDS)
             self._db.execute("PRAGMA secure_delete = ON")
             self._db.executescript(_TABLES)
         finally:

@@ -123,6 +123,23 @@ def test_workers_share_the_file_and_a_restart_forgets_nothing(tmp_path: Path) ->
         assert sum(pool.map(worker, range(4))) == 10
 
 
+def test_workers_that_make_the_file_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    """SQLite itself would tell all but one of them that the database is locked."""
+    path, counters = tmp_path / "limits.db", LocalCounters(tmp_path / "limits.db")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        taken = pool.submit(lambda: asyncio.run(_as_coroutine(_take_one, counters)))
+        with pytest.raises(TimeoutError):
+            taken.result(0.2)
+        other.execute("ROLLBACK")
+        taken.result()
+        assert other.execute("SELECT caller FROM buckets").fetchall() == [("a",)]
+
+
+async def _take_one(counters: Counters) -> None:
+    assert await counters.take("a", 60)
+
+
 def test_a_file_that_is_busy_for_a_moment_loses_no_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

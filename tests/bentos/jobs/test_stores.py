@@ -3,11 +3,14 @@
 import asyncio
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -468,6 +471,19 @@ def test_documents_that_were_never_entered_are_swept(tmp_path: Path) -> None:
         await jobs.close()
 
     asyncio.run(work())
+
+
+def test_a_gateway_waits_for_another_that_makes_the_database(tmp_path: Path) -> None:
+    """SQLite itself would call it locked, and the gateway would end."""
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        opened = pool.submit(SqliteJobs, tmp_path)
+        with pytest.raises(TimeoutError):
+            opened.result(0.2)
+        other.execute("ROLLBACK")
+        store = opened.result()
+        assert asyncio.run(store.mine("ann")) == []
+        asyncio.run(store.close())
 
 
 def test_files_are_for_this_user_alone(tmp_path: Path) -> None:
