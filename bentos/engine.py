@@ -109,7 +109,8 @@ class Engine:
         self.open_pages = asyncio.Semaphore(2 * threads + 2)
         self.pace = Pace()
         self.documents: dict[int, _Document] = {}
-        self.last_ready = time.monotonic()
+        self.away_since: float | None = None
+        """When the models were first found away, since they were last found ready."""
 
     def expected(self, others: int) -> float:
         """Seconds that one more page would take to be read, beside so many documents.
@@ -195,7 +196,9 @@ class Engine:
         models = dict(zip(TASKS, await asyncio.gather(*map(self.loaded, TASKS)), strict=True))
         ready = all(models[task].get("digest") == getattr(self.release.manifest, task) for task in TASKS)
         if ready:
-            self.last_ready = time.monotonic()
+            self.away_since = None
+        elif self.away_since is None:
+            self.away_since = time.monotonic()
         attested = all(models[task].get("attested") for task in TASKS)
         state = {
             "ready": ready,
@@ -209,8 +212,9 @@ class Engine:
     async def liveness(self) -> tuple[int, dict[str, Any]]:
         """The status of /livez and its body: 503 when the models have been away for too long."""
         await self.readiness()
-        away = time.monotonic() - self.last_ready
-        return 200 if away < DEAD_SECONDS else 503, {"alive": away < DEAD_SECONDS}
+        # Not since they were last seen: another worker may have been asked for a long time, or nobody.
+        alive = self.away_since is None or time.monotonic() - self.away_since < DEAD_SECONDS
+        return 200 if alive else 503, {"alive": alive}
 
     async def loaded(self, task: str) -> dict[str, str | bool]:
         """What the worker of a task says it runs; `error` when it does not answer."""
