@@ -1,8 +1,11 @@
 import os
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from prometheus_client import REGISTRY
 
 from ocr_ops.core import metrics
@@ -54,3 +57,24 @@ def test_processes_of_one_server_add_up(tmp_path: Path) -> None:
     lines = text.decode().splitlines()
     assert f'{metrics.REQUESTS}{{status="200"}} 2.0' in lines
     assert f'{metrics.BATCH_ITEMS}_sum{{task="detection"}} 6.0' in lines
+
+
+def test_many_scrapes_at_once_forget_a_dead_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of them, in any process, removes what only held while it lived."""
+    work = "from ocr_ops.runtime import telemetry as t; t.documents_in_flight(1); t.document_answered(200, 0.1)"
+    subprocess.run(
+        [sys.executable, "-c", work], env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}, check=True
+    )
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    [dead] = tmp_path.glob("gauge_livesum_*.db")
+    for other in range(200):
+        shutil.copyfile(dead, dead.with_name(f"gauge_livesum_{2**22 + 1 + other}.db"))  # no process has such a number
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            texts = [text.decode() for text, _ in pool.map(lambda _: telemetry.exposition(), range(8))]
+    finally:
+        sys.setswitchinterval(before)
+    assert all(f'{metrics.REQUESTS}{{status="200"}} 1.0' in text for text in texts)
+    assert not list(tmp_path.glob("gauge_live*.db"))
