@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import Field
 
@@ -105,16 +105,15 @@ class AuditLog:
     def entries(self) -> Iterator[Entry]:
         """Every entry, oldest first, each once it is verified. `BadRecord` names the first line that is not sound."""
         after: tuple[int, str] | None = None
-        for segment in self.segments:
-            with segment.open("rb") as file:
-                for number, line in enumerate(file, 1):
-                    if not line.endswith(b"\n"):
-                        break
-                    subject = f"{segment} line {number}"
-                    after = after or _before(line[:-1], subject)
-                    entry = read_entry(Entry, line[:-1], subject, after)
-                    after = entry.sequence, entry.seal
-                    yield entry
+        for segment, file in self._opened():
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                subject = f"{segment} line {number}"
+                after = after or _before(line[:-1], subject)
+                entry = read_entry(Entry, line[:-1], subject, after)
+                after = entry.sequence, entry.seal
+                yield entry
 
     def verify(self) -> Sound:
         """Reads all of it. `BadRecord` names the first line that is not as it was written, or a missing end."""
@@ -127,6 +126,28 @@ class AuditLog:
             found = f"entry {last} is the last, or another is entry {head[0]}"
             raise BadRecord(self.folder, found, f"entry {head[0]}, as {self.head.name} remembers it", REMEDY)
         return Sound(count, first, last, _torn(self.current))
+
+    def _opened(self) -> Iterator[tuple[Path, BinaryIO]]:
+        """Segments, oldest first, each open while it is read; those that are set aside meanwhile, too."""
+        seen: set[Path] = set()
+        while left := self._left(seen):
+            segment = left[0]
+            try:
+                file = segment.open("rb")
+            except FileNotFoundError:
+                if segment != self.current:
+                    raise
+                continue
+            with file:
+                if segment == self.current and self._left(seen) != left:
+                    continue  # what was opened may follow one that was set aside just now
+                yield segment, file
+            if segment == self.current:
+                return
+            seen.add(segment)
+
+    def _left(self, seen: set[Path]) -> list[Path]:
+        return [segment for segment in self.segments if segment not in seen]
 
     def _last(self) -> tuple[int, str]:
         """Sequence and seal of the last entry. What a crash left of a line goes; a broken end is set aside."""

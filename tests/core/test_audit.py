@@ -85,6 +85,21 @@ def test_the_chain_goes_on_across_segments(tmp_path: Path) -> None:
         log.verify()
 
 
+def test_a_segment_that_is_set_aside_while_it_is_read_breaks_nothing(tmp_path: Path) -> None:
+    """A service goes on writing while its log is verified: the new segment alone would not follow what was read."""
+    log = AuditLog(tmp_path / "audit")
+    for number in range(2):
+        log.append(events(number), segment_bytes=1)
+    entries = log.entries()
+    found = [next(entries)]
+    log.append(events(2), segment_bytes=1)
+    found.append(next(entries))
+    log.append(events(3), segment_bytes=1)
+    found.extend(entries)
+    assert [entry.event.pages for entry in found] == [0, 1, 2, 3]
+    assert len(log.segments) == 4
+
+
 def test_a_head_that_found_no_room_does_not_break_the_chain(tmp_path: Path) -> None:
     """The entry fitted where a block had room left, the head did not; then the segment is rotated."""
     log = AuditLog(tmp_path)
