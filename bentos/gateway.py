@@ -89,7 +89,7 @@ class Gateway:
             self.engine,
             self.desk,
             at_once=JOBS_AT_ONCE,
-            busy=lambda: self.admission.inside > 0,
+            busy=self._busy,
             allowance=lambda ask: self.meter.allowance(Caller(ask.caller, frozenset(), ask.limits)),
             over=self._audit,
         )
@@ -97,6 +97,10 @@ class Gateway:
         drain(lambda: self.admission.inside > 0 or self.runner.going, self._close, DRAIN_SECONDS)
         telemetry.release_loaded(release)
         settle()
+
+    def _busy(self) -> bool:
+        """Whether somebody waits for a document, at this worker of the gateway or another."""
+        return self.admission.inside > 0 or telemetry.documents_being_read() > 0
 
     def _close(self) -> None:
         self.admission.close()

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
+    REGISTRY,
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     generate_latest,
     multiprocess,
 )
@@ -28,6 +30,17 @@ from ocr_ops.core.spec import Task
 def documents_in_flight(more: int) -> None:
     """So many more documents are being read; below zero, fewer."""
     _in_flight().inc(more)
+
+
+def documents_being_read() -> float:
+    """How many there are, in all processes of this server."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return REGISTRY.get_sample_value(metrics.IN_FLIGHT) or 0.0
+    _forget_dead(Path(folder))
+    files = [str(file) for file in Path(folder).glob("gauge_livesum_*.db")]
+    found: Iterable[Metric] = multiprocess.MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+    return sum(sample.value for metric in found if metric.name == metrics.IN_FLIGHT for sample in metric.samples)
 
 
 def document_answered(status: int, seconds: float) -> None:

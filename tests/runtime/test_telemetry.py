@@ -59,6 +59,29 @@ def test_processes_of_one_server_add_up(tmp_path: Path) -> None:
     assert f'{metrics.BATCH_ITEMS}_sum{{task="detection"}} 6.0' in lines
 
 
+def test_documents_are_those_of_all_processes_that_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one that was killed had in its hands is no longer read."""
+    work = "from ocr_ops.runtime import telemetry as t; t.documents_in_flight(2); print(flush=True); input()"
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    assert telemetry.documents_being_read() == 0
+
+    def worker() -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", work]
+        return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with worker() as first, worker() as second:
+        for one in (first, second):
+            assert one.stdout is not None
+            assert one.stdout.readline()
+        assert telemetry.documents_being_read() == 4
+        first.kill()
+        first.wait()
+        assert telemetry.documents_being_read() == 2
+        second.kill()
+    assert telemetry.documents_being_read() == 0
+
+
 def test_many_scrapes_at_once_forget_a_dead_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever of them, in any process, removes what only held while it lived."""
     work = "from ocr_ops.runtime import telemetry as t; t.documents_in_flight(1); t.document_answered(200, 0.1)"
