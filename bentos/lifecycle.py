@@ -26,9 +26,8 @@ from bentos.hop import KEY
 from bentos.lending import GROUP
 from ocr_ops.core.errors import UsageError
 
-LOCK = "gateways"
-"""The file of a group's folder that gateways hold a lock on as long as they live, and write to when they begin to
-drain."""
+LOCK, DRAINING = "gateways", "draining"
+"""Files of a group's folder that gateways hold a lock on: as long as they live, and while they drain."""
 COUNTERS = "OCR_OPS_COUNTERS"
 """The folder of the counters that workers share: in memory, since one that starts on a full disk could write none."""
 MEMORY = Path("/dev/shm")  # noqa: S108  a folder of our own is made in it
@@ -50,7 +49,8 @@ def check_group() -> None:
     _check()
     os.environ[KEY] = os.environ.get(KEY) or secrets.token_urlsafe(32)
     os.environ[GROUP] = _folder()
-    Path(os.environ[GROUP], LOCK).touch(0o600)
+    for name in (LOCK, DRAINING):
+        Path(os.environ[GROUP], name).touch(0o600)
 
 
 def check_model() -> None:
@@ -138,13 +138,13 @@ def drain(busy: Callable[[], bool], close: Callable[[], None], seconds: float) -
 
     `close` is called at once. Then the server itself ends: it takes no more connections, and finishes its answers.
     """
-    group = _group()
+    group, draining = _group(LOCK), _group(DRAINING)
     if group is not None:
         fcntl.flock(group, fcntl.LOCK_SH)
 
     async def drained() -> None:
-        if group is not None:
-            os.write(group, b"draining\n")
+        if draining is not None:
+            fcntl.flock(draining, fcntl.LOCK_SH)
         close()
         await _until(lambda since: since >= seconds and not busy())
 
@@ -153,19 +153,12 @@ def drain(busy: Callable[[], bool], close: Callable[[], None], seconds: float) -
 
 def outlive_gateway() -> None:
     """Lets this model, when it is told to end (SIGTERM) together with the gateways beside it, end after them."""
-    group = _group()
-    if group is None:
+    group, draining = _group(LOCK), _group(DRAINING)
+    if group is None or draining is None:
         return
 
-    def gone() -> bool:
-        try:
-            fcntl.flock(group, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     async def alone() -> None:
-        await _until(lambda since: gone() or (since > _ALONE_SECONDS and not os.fstat(group).st_size))
+        await _until(lambda since: _free(group) or (since > _ALONE_SECONDS and _free(draining)))
 
     _before_the_end(alone)
 
@@ -177,9 +170,19 @@ async def _until(over: Callable[[float], bool]) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _group() -> int | None:
+def _group(name: str) -> int | None:
     folder = os.environ.get(GROUP)
-    return os.open(Path(folder, LOCK), os.O_RDWR | os.O_APPEND | os.O_CLOEXEC) if folder else None
+    return os.open(Path(folder, name), os.O_RDWR | os.O_CLOEXEC) if folder else None
+
+
+def _free(file: int) -> bool:
+    """Whether no gateway holds a lock on it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True
 
 
 def _before_the_end(work: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -79,8 +79,12 @@ def _one(server: Server, route: str, width: int, seconds: float) -> str:
 
 def _inners(server: Server) -> list[psutil.Process]:
     """Workers of the inner service."""
+    return _workers(server, "Inner")
+
+
+def _workers(server: Server, service: str) -> list[psutil.Process]:
     alive = (one for one in psutil.Process(server.pid).children() if one.status() != psutil.STATUS_ZOMBIE)
-    return [process for process in alive if "Inner" in process.cmdline()]
+    return [process for process in alive if service in process.cmdline()]
 
 
 def _eventually(holds: Callable[[], bool], seconds: float = 60) -> None:
@@ -133,10 +137,16 @@ def test_a_call_that_a_model_fails_at_is_told_from_a_model_of_another_kind(
     assert _one(outer, route, 1, 90) == error
 
 
-def test_a_worker_told_to_end_alone_is_replaced(together: Server) -> None:
-    [first] = _inners(together)
-    first.terminate()
-    first.wait(60)
+def test_workers_told_to_end_alone_are_replaced(together: Server) -> None:
+    """A model that is told so later does not believe that all are about to end, since a gateway was."""
+    [gateway] = _workers(together, "Outer")
+    [model] = _inners(together)
+    gateway.terminate()
+    gateway.wait(60)
+    _eventually(lambda: bool(_workers(together, "Outer")))
+    assert _many(together, 10) == {"ok": 10}
+    model.terminate()
+    model.wait(60)
     assert _many(together, 10) == {"ok": 10}
 
 
