@@ -7,9 +7,12 @@ worker dies under it: what reading a picture gives is the same however often it 
 """
 
 import asyncio
+import fcntl
+import hashlib
 import logging
 import os
-from contextlib import nullcontext, suppress
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +51,12 @@ class Hop:
     """The client of one model's service, at an http(s) URL or at the file:// or tcp:// one of a socket."""
 
     url: str
+    shared: Path | None = None
+    """A file that other gateways of this machine hold a lock on where they make a call of this model alone."""
     lends: bool = field(init=False)
     """Whether large bodies are lent: to processes on this machine, as long as they see what is lent."""
     _alone: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    """Held by a call that one more death would end, while it is made: the death is then its own, and no other's."""
+    """Held by a call that is made alone, where nothing is `shared`."""
     _session: aiohttp.ClientSession | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,9 +81,8 @@ class Hop:
         pause, deaths = FIRST_PAUSE, 0
         while True:
             deadline.require(_SUBJECT)
-            alone = self._alone if deaths == DEATHS - 1 else nullcontext()
             try:
-                async with deadline.timeout(), alone, self._post(route, body, kind, deadline) as answer:
+                async with deadline.timeout(), self._turn(deaths), self._post(route, body, kind, deadline) as answer:
                     found: bytes = await answer.read()
                     if answer.status == 200:
                         return found
@@ -97,6 +101,12 @@ class Hop:
                     raise _away(f"{type(error).__name__}, {deaths} times", ModelFailed) from None
             await asyncio.sleep(max(0.0, min(pause, deadline.remaining())))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _turn(self, deaths: int) -> AbstractAsyncContextManager[Any]:
+        """What a call holds that so many workers died under: one more death would end it, and is to be its own."""
+        if deaths < DEATHS - 1:
+            return nullcontext()
+        return self._alone if self.shared is None else _locked(self.shared)
 
     async def loaded(self) -> dict[str, str | bool]:
         """What the service says it runs, at once or not at all. `ModelAway`."""
@@ -157,7 +167,11 @@ def hop_to(dependency: Any) -> Hop:
     if url is None:
         msg = "the models run in processes of their own: start the gateway with `bentoml serve`"
         raise BentoMLException(msg)
-    return Hop(_kept(url))
+    group = os.environ.get(lending.GROUP)
+    shared = Path(group, f"alone-{hashlib.sha256(url.encode()).hexdigest()[:16]}") if group else None
+    if shared is not None:
+        shared.touch(0o600)  # now, while there is room on the disk
+    return Hop(_kept(url), shared)
 
 
 def _kept(url: str) -> str:
@@ -169,6 +183,19 @@ def _kept(url: str) -> str:
     with suppress(FileExistsError):  # another worker of the gateway was here
         link.hardlink_to(at.path)
     return link.as_uri()
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Holds a lock on a file, which goes with its process."""
+    with path.open("rb") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                await asyncio.sleep(FIRST_PAUSE)
+        yield
 
 
 def shown() -> dict[str, str]:

@@ -18,7 +18,7 @@ from bentos.deadline import HEADER, Deadline
 from bentos.hop import Hop
 from bentos.lending import LARGE
 from bentos.packing import MEDIA_TYPE, pack
-from ocr_ops.core.errors import ModelAway, ServerDied, TooLate
+from ocr_ops.core.errors import ModelAway, ModelFailed, ServerDied, TooLate
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import Server, readiness, serve
@@ -135,6 +135,31 @@ def test_a_call_that_a_model_fails_at_is_told_from_a_model_of_another_kind(
     outer: Server, route: str, error: str
 ) -> None:
     assert _one(outer, route, 1, 90) == error
+
+
+def test_a_call_that_kills_its_workers_takes_none_of_another_gateway_along(
+    inner: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Gateways of one machine make such calls one by one, as each does its own."""
+    monkeypatch.setenv("OCR_OPS_HOP_KEY", KEY)
+    alone = tmp_path / "alone"
+    alone.touch()
+
+    async def work() -> None:
+        first, *others = gateways = [Hop(inner.url, shared=alone) for _ in range(4)]
+        try:
+            beside = [
+                asyncio.create_task(one.call("/slow", pack([np.zeros((1, 1), np.uint8)]), Deadline.after(90)))
+                for one in others
+            ]
+            with pytest.raises(ModelFailed):
+                await first.call("/die", BODY, Deadline.after(90))
+            assert await asyncio.gather(*beside) == [b"done"] * 3
+        finally:
+            for gateway in gateways:
+                await gateway.close()
+
+    asyncio.run(work())
 
 
 def test_workers_told_to_end_alone_are_replaced(together: Server) -> None:
