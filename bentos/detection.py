@@ -35,7 +35,8 @@ class Detection:
     def __init__(self) -> None:
         release = open_champion()
         self.release = release.digest
-        bundle = self.bundle = release.detection
+        bundle = release.detection
+        self.digest = bundle.digest
         threads = model_threads(SETTINGS, SETTINGS.detection_workers)
         self.detector = Detector(bundle, threads)
         threads = threads if self.detector.session.provider == PROVIDERS["cpu"] else 1
@@ -77,4 +78,4 @@ class Detection:
     def loaded(self) -> dict[str, str | bool]:
         """Which bundle this worker runs, on what, and whether its release was admitted there."""
         provider = self.detector.session.provider
-        return {"digest": self.bundle.digest, "provider": provider, "attested": self.attested}
+        return {"digest": self.digest, "provider": provider, "attested": self.attested}

@@ -73,7 +73,10 @@ class Gateway:
 
     def __init__(self) -> None:
         release = open_champion()
-        models = {"detection": hop_to(self.detection), "recognition": hop_to(self.recognition)}
+        models = {
+            "detection": hop_to(self.detection, release.detection.digest),
+            "recognition": hop_to(self.recognition, release.recognition.digest),
+        }
         caps = Caps(documents=DECODER_DOCUMENTS)
         self.engine = Engine(release, SETTINGS, models, orient=ORIENT, caps=caps)
         self.store = Store.from_environment()

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos import lending
 from bentos.connections import HeardOut, watch_connections
 from bentos.deadline import HEADER, Deadline
-from bentos.hop import KEY, LOADED, shown
+from bentos.hop import BUNDLE, KEY, LOADED, shown
 from bentos.layers import step_over_layers
 from bentos.packing import MEDIA_TYPE, unpack
 from ocr_ops.core.errors import OutsideSystem, UsageError
@@ -107,6 +107,8 @@ class Guard:
             await refusal(scope, receive, send)
         elif scope["path"] == LOADED:
             await JSONResponse(bentoml.get_current_service().loaded())(scope, receive, send)
+        elif (wanted := Headers(scope=scope).get(BUNDLE)) and wanted != bentoml.get_current_service().digest:
+            await JSONResponse({"error": "another bundle runs here"}, 503)(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 

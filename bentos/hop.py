@@ -29,6 +29,8 @@ from ocr_ops.core.errors import ModelAway, ModelFailed, OcrOpsError
 
 KEY = "OCR_OPS_HOP_KEY"
 """What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
+BUNDLE = "x-ocr-ops-bundle"
+"""Header: the digest of the bundle that is to read. Another reads nothing."""
 LOADED = "/loaded"
 """Tells what a model's service runs, as its /readyz does, to who shows the key: a gateway without it is not ready."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -51,6 +53,10 @@ class Hop:
     """The client of one model's service, at an http(s) URL or at the file:// or tcp:// one of a socket."""
 
     url: str
+    bundle: str | None = None
+    """Digest of what is to read: a service that runs another, since it was started after a promotion, is waited for as
+    one that is not there. None: whatever runs.
+    """
     shared: Path | None = None
     """A file that other gateways of this machine hold a lock on where they make a call of this model alone."""
     lends: bool = field(init=False)
@@ -124,6 +130,8 @@ class Hop:
 
     def _post(self, route: str, body: bytes, kind: str, deadline: Deadline) -> Any:
         headers = {"Content-Type": kind, deadlines.HEADER: deadline.header, **shown()}
+        if self.bundle is not None:
+            headers[BUNDLE] = self.bundle
         return self._client().post(f"{self._base}{route}", data=body, headers=headers)
 
     def _client(self) -> aiohttp.ClientSession:
@@ -161,8 +169,11 @@ def _away(found: str, kind: type[ModelAway] = ModelAway) -> ModelAway:
     return kind(_SUBJECT, found, "an answer", "try again soon; the log has the cause")
 
 
-def hop_to(dependency: Any) -> Hop:
-    """The hop to what `bentoml.depends` stands for: a service beside this one, or another deployment."""
+def hop_to(dependency: Any, bundle: str | None = None) -> Hop:
+    """The hop to what `bentoml.depends` stands for: a service beside this one, or another deployment.
+
+    `bundle`: as `Hop.bundle`.
+    """
     url = getattr(getattr(dependency, "to_async", None), "url", None)
     if url is None:
         msg = "the models run in processes of their own: start the gateway with `bentoml serve`"
@@ -171,7 +182,7 @@ def hop_to(dependency: Any) -> Hop:
     shared = Path(group, f"alone-{hashlib.sha256(url.encode()).hexdigest()[:16]}") if group else None
     if shared is not None:
         shared.touch(0o600)  # now, while there is room on the disk
-    return Hop(_kept(url), shared)
+    return Hop(_kept(url), bundle, shared)
 
 
 def _kept(url: str) -> str:

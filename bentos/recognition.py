@@ -27,7 +27,8 @@ class Recognition:
     def __init__(self) -> None:
         release = open_champion()
         self.release = release.digest
-        bundle = self.bundle = release.recognition
+        bundle = release.recognition
+        self.digest = bundle.digest
         # Lines are too small to be spread over threads: each call of the network has one, and as many run at once.
         self.recognizer = Recognizer(SETTINGS.tuned(release).recognition, 1)
         threads = model_threads(SETTINGS, SETTINGS.recognition_workers)
@@ -57,4 +58,4 @@ class Recognition:
     def loaded(self) -> dict[str, str | bool]:
         """Which bundle this worker runs, on what, and whether its release was admitted there."""
         provider = self.recognizer.session.provider
-        return {"digest": self.bundle.digest, "provider": provider, "attested": self.attested}
+        return {"digest": self.digest, "provider": provider, "attested": self.attested}

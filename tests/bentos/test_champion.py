@@ -1,20 +1,27 @@
 """What keeps a server from starting is said in one line, also to who types `bentoml serve .`."""
 
+import io
 import logging
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
+import psutil
 import pytest
+from PIL import Image
 
 from bentos.champion import attested, require_attested, switch
+from bentos.deadline import HEADER
 from ocr_ops.core.attestation import Place
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
+from ocr_ops.release.server import readiness, serve
 from tests.core.test_attestation import attestation
-from tests.tiny import build_release
+from tests.tiny import build_bundle, build_release, draw
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,3 +113,41 @@ def test_a_switch_is_on_or_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         switch("OCR_OPS_ORIENTATION")
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("error: OCR_OPS_ORIENTATION: 'maybe'")
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_replaced_after_a_promotion_reads_nothing_for_those_before_it(tmp_path: Path) -> None:
+    """It opens the new champion. No answer is half the one release's, half the other's: whoever asks waits for a worker
+    of the release that the gateway serves.
+    """
+    workspace = Workspace(tmp_path / "home")
+    first = build_release(workspace.champion)
+    other = build_bundle(tmp_path / "other", "recognition", charset="xyz ")
+    second = Release.write(tmp_path / "second", first.detection, other)
+    picture = io.BytesIO()
+    Image.fromarray(draw(["abc ab"])).save(picture, "PNG")
+
+    with serve(ROOT, env={"OCR_OPS_HOME": str(workspace.home)}, log=tmp_path / "log") as server:
+
+        def read(seconds: int) -> httpx.Response:
+            headers = {HEADER: str(1000 * seconds), "Cache-Control": "no-store"}
+            files = {"file": ("a.png", picture.getvalue())}
+            return httpx.post(f"{server.url}/v1/ocr?output=text", files=files, headers=headers, timeout=90)
+
+        def replaced(champion: Path, digest: str) -> None:
+            """Until the new one is up."""
+            workspace.champion.rename(tmp_path / f"before-{champion.name}")
+            champion.rename(workspace.champion)
+            [worker] = [one for one in psutil.Process(server.pid).children() if "Recognition" in one.cmdline()]
+            worker.kill()
+            worker.wait(60)
+            end = time.monotonic() + 60
+            while readiness(server.url)["models"]["recognition"].get("digest") != digest:
+                assert time.monotonic() < end
+
+        assert read(60).text.strip() == "abc ab"
+        replaced(second.path, other.digest)
+        assert read(2).status_code == 504
+        assert readiness(server.url)["ready"] is False
+        replaced(tmp_path / "before-second", first.recognition.digest)
+        assert read(60).text.strip() == "abc ab"

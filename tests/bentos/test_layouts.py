@@ -1,5 +1,6 @@
 """The same code in two layouts: all in one process group, or three deployments that scale on their own."""
 
+import asyncio
 import io
 import time
 from collections.abc import Iterator
@@ -7,12 +8,16 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
-from bentos.deadline import HEADER
+from bentos.deadline import HEADER, Deadline
+from bentos.hop import Hop
+from bentos.packing import pack, unpack_texts
 from ocr_ops.core import metrics
+from ocr_ops.core.errors import TooLate
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
@@ -90,6 +95,28 @@ def _decoders(server: Server) -> int:
             if "ocr_ops.runtime.decoding" in one.cmdline():  # a warden, or what it forked, which forks nothing
                 count += len(one.children())
     return count
+
+
+def test_a_model_reads_nothing_for_another_release(
+    apart: dict[str, Server], served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its callers wait for one of theirs."""
+    monkeypatch.setenv("OCR_OPS_HOP_KEY", KEY)
+    crop = pack([np.full((32, 128), 255, np.uint8)])
+
+    async def work() -> None:
+        ours, theirs = (
+            Hop(apart["recognition"].url, getattr(served[1], task).digest) for task in ("recognition", "detection")
+        )
+        try:
+            assert unpack_texts(await ours.call("/recognize", crop, Deadline.after(60)))[0].text == ""
+            with pytest.raises(TooLate):
+                await theirs.call("/recognize", crop, Deadline.after(0.5))
+        finally:
+            await ours.close()
+            await theirs.close()
+
+    asyncio.run(work())
 
 
 def test_a_gateway_without_a_model_says_so_and_waits_no_longer_than_its_caller(apart: dict[str, Server]) -> None:
