@@ -1,5 +1,7 @@
 """Accept: what a client would rather have, by the header of that name (RFC 9110, 12.5.1)."""
 
+from starlette.datastructures import Headers
+
 from bentos.api.problems import PROBLEM, Refusal
 from ocr_ops.core.options import OutputFormat
 
@@ -20,6 +22,11 @@ MEDIA_TYPES: dict[str, OutputFormat] = {
     "text/markdown": "markdown",
     "application/pdf": "pdf",
 }
+
+
+def accepted(headers: Headers) -> str:
+    """What a request accepts; it may say so in several lines."""
+    return ", ".join(headers.getlist("accept"))
 
 
 def preferred(header: str) -> OutputFormat:

@@ -12,7 +12,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.types import Message
 
-from bentos.api.accept import preferred
+from bentos.api.accept import accepted, preferred
 from bentos.api.problems import Refusal
 from ocr_ops.core.options import OutputFormat, ReadOptions
 
@@ -104,7 +104,7 @@ def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions,
         expected = f"such as {EXAMPLES[name]}" if no_such else first["msg"].removeprefix("Value error, ")
         raise _invalid(name, given[name], expected) from None
     if output is None:
-        return options, preferred(request.headers.get("accept", ""))
+        return options, preferred(accepted(request.headers))
     for one in OUTPUTS:
         if one == output:
             return options, one

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from bentos.admission import Places
-from bentos.api.accept import stream_of
+from bentos.api.accept import accepted, stream_of
 from bentos.api.form import Asked, Document, receive
 from bentos.api.problems import Problem, failed, problem_of
 from bentos.api.serving import counted, deadline_of, gateway_of, made, may_be_kept, unless_left
@@ -100,7 +100,7 @@ async def read_document(request: Request) -> Response:
         held.enter_context(gateway.admission.admit())
         asked = await _received(request, deadline, limit=gateway.engine.limits.max_bytes)
         (document,) = asked.documents
-        kind = stream_of(request.headers.get("accept", ""))
+        kind = stream_of(accepted(request.headers))
         if kind is None:
 
             async def answer() -> Response:
@@ -124,7 +124,7 @@ async def read_documents(request: Request) -> Response:
         asked = await _received(request, deadline, limit=BATCH_BYTES, files=BATCH_FILES)
         places.take(len(asked.documents))
         items = _items(request, asked, deadline, places)
-        kind = stream_of(request.headers.get("accept", ""))
+        kind = stream_of(accepted(request.headers))
         if kind is not None:
             return Stream(request, kind, _batch_events(items), held.pop_all())
 

@@ -3,8 +3,9 @@ from contextlib import suppress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
-from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON, preferred, stream_of
+from bentos.api.accept import EVENTS, MEDIA_TYPES, NDJSON, accepted, preferred, stream_of
 from bentos.api.problems import Refusal
 
 
@@ -60,6 +61,13 @@ def test_what_cannot_be_had_is_refused_with_what_can(header: str) -> None:
 )
 def test_streams_are_asked_for_by_name(header: str, kind: str | None) -> None:
     assert stream_of(header) == kind
+
+
+def test_a_header_in_several_lines_is_one() -> None:
+    """As Java's clients send it."""
+    lines = [(b"accept", b"image/png"), (b"host", b"a"), (b"accept", b"text/plain;q=0.5, text/markdown")]
+    assert preferred(accepted(Headers(raw=lines))) == "markdown"
+    assert not accepted(Headers(raw=[]))
 
 
 @given(st.text(max_size=200) | st.from_regex(r"([a-z]{1,4}/[a-z*]{1,5}(;q=[0-9.]{0,4})?,? ?){0,5}", fullmatch=True))
