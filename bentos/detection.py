@@ -39,16 +39,17 @@ class Detection:
         self.digest = bundle.digest
         threads = model_threads(SETTINGS, SETTINGS.detection_workers)
         self.detector = Detector(bundle, threads)
-        threads = threads if self.detector.session.provider == PROVIDERS["cpu"] else 1
-        self.narrow = Detector(bundle, 1) if threads > 1 else self.detector
+        session = self.detector.session
+        on_cpu = session.provider == PROVIDERS["cpu"]
+        self.narrow = Detector(bundle, 1) if on_cpu and threads > 1 else self.detector
         blank = prepare_page(np.full((256, 256, 3), 255, np.uint8), bundle.manifest.input).pixels
         for detector in (self.detector, self.narrow):
             detector.detect([blank])
         # Pages beyond wait here, where they can still be dropped.
-        self.pool = ThreadPoolExecutor(threads, "detection")
+        self.pool = ThreadPoolExecutor(session.at_once(threads) if on_cpu or session.on_gpu else 1, "detection")
         self.inside = 0
-        telemetry.model_loaded(bundle, self.detector.session.provider)
-        self.attested = attested(release, "detection", self.detector.session.provider)
+        telemetry.model_loaded(bundle, session.provider)
+        self.attested = attested(release, "detection", session.provider)
         outlive_gateway()
         settle()
 

@@ -32,7 +32,8 @@ class Recognition:
         # Lines are too small to be spread over threads: each call of the network has one, and as many run at once.
         self.recognizer = Recognizer(SETTINGS.tuned(release).recognition, 1)
         threads = model_threads(SETTINGS, SETTINGS.recognition_workers)
-        self.batcher = Batcher(self.recognizer, threads, SETTINGS.max_batch_size, SETTINGS.max_wait_ms / 1000)
+        calls = self.recognizer.session.at_once(threads)
+        self.batcher = Batcher(self.recognizer, calls, SETTINGS.max_batch_size, SETTINGS.max_wait_ms / 1000)
         blank = np.full((32, 128, 3), 255, np.uint8)
         whole = np.array([[0, 0], [128, 0], [128, 32], [0, 32]], np.float32)
         self.recognizer.recognize([prepare_crop(blank, whole, bundle.manifest.input)])

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ocr_ops.runtime.ctc import Decoded, Steps
-from ocr_ops.runtime.recognition import Recognizer, call_size
+from ocr_ops.runtime.recognition import Recognizer
 
 Picture = NDArray[np.uint8]
 
@@ -129,7 +129,7 @@ class Batcher:
         return None if oldest is None else oldest + self.max_wait
 
     def _most(self, width: int) -> int:
-        return min(self.max_crops, call_size(width))
+        return min(self.max_crops, self.recognizer.call_size(width))
 
 
 def _end(pages: Sequence[_Page], error: Exception | None) -> None:

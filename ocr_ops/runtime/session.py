@@ -7,7 +7,7 @@ import os
 import platform
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import cv2
@@ -23,6 +23,7 @@ from ocr_ops.core.report import Environment
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime.cpu import thread_count
+from ocr_ops.runtime.shapes import ByShape, filled
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -35,6 +36,8 @@ AUTO = "auto"
 BEST_FIRST = ("cuda", "openvino", "cpu")
 """What `auto` takes. TensorRT has to be named: it builds an engine, for minutes, at each size it has not seen, and
 pages come in any."""
+GPU_CALLS = 4
+"""Calls that a GPU is given at once: while it runs one, others are prepared, or taken apart."""
 
 log = logging.getLogger("bentoml.ocr_ops")
 """Services show it; elsewhere its warnings go to standard error."""
@@ -118,9 +121,10 @@ class Session:
         self.bundle = bundle
         name = provider or os.environ.get(PROVIDER_VARIABLE) or AUTO
         wanted = offered() if name == AUTO else (_usable(name),)
+        threads = threads or thread_count()
         for number, one in enumerate(wanted, 1):
             try:
-                self._session = _load(bundle, one, threads or thread_count())
+                self._session = _load(bundle, one, threads)
             except _ORT_ERRORS as error:
                 if number == len(wanted):
                     raise self._corrupt(_first_line(error)) from None
@@ -137,13 +141,29 @@ class Session:
         if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)":
             raise self._corrupt(f"{len(inputs)} inputs and {len(outputs)} outputs")
         self._input: str = inputs[0].name
+        self._by_shape = ByShape(self._session, partial(_load, bundle, one, threads)) if one == "cuda" else None
+
+    def at_once(self, threads: int) -> int:
+        """How many calls of so many threads are worth making at once."""
+        return min(threads, GPU_CALLS) if self.on_gpu else threads
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether another processor than this computes, and has this one wait."""
+        return self.provider in {PROVIDERS["cuda"], PROVIDERS["tensorrt"]}
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The graph's output for a float32 (N, C, H, W) batch. `CorruptBundle` when the graph fails on it."""
+        session, given = self._session, batch
+        if self._by_shape is not None:
+            given = filled(batch)
+            session = self._by_shape.of(given.shape)
         try:
-            output = np.asarray(self._session.run(None, {self._input: batch})[0])
+            output = np.asarray(session.run(None, {self._input: given})[0])
         except _ORT_ERRORS as error:
             raise self._corrupt(f"{_first_line(error)} (input {batch.shape})") from None
+        if given is not batch:
+            output = output[: len(batch)]
         # One pass tells: only where the squares' sum is no number, or too large for one, the values are looked at.
         if output.dtype != np.float32 or not (
             output.size and (math.isfinite(np.vdot(output, output)) or np.isfinite(output).all())

@@ -12,11 +12,12 @@ from ocr_ops.core.errors import CorruptBundle, OutsideSystem, UsageError
 from ocr_ops.core.release import Release
 from ocr_ops.core.spec import InputSpec
 from ocr_ops.runtime.session import PROVIDER_VARIABLE, PROVIDERS, Session, failure, offered, to_tensor
+from ocr_ops.runtime.shapes import OFTEN
 
 
 def test_a_session_runs_on_the_cpu(tiny_release: Release) -> None:
     """And says so."""
-    session = Session(tiny_release.detection, threads=1)
+    session = Session(tiny_release.detection, threads=1, provider="cpu")
     assert session.provider == "CPUExecutionProvider"
     assert session.run(np.zeros((2, 1, 64, 96), np.float32)).shape == (2, 1, 32, 48)
 
@@ -148,10 +149,14 @@ def test_a_provider_that_does_not_take_the_graph_gives_way_aloud(
 
 @pytest.mark.skipif("cuda" not in offered(), reason="no NVIDIA GPU works here")
 def test_a_gpu_finds_what_a_cpu_finds(tiny_release: Release) -> None:
-    batch = np.random.default_rng(0).standard_normal((1, 3, 64, 96), np.float32)
-    cpu, gpu = (Session(tiny_release.detection, 1, provider) for provider in ("cpu", "cuda"))
-    assert gpu.provider == PROVIDERS["cuda"]
-    np.testing.assert_allclose(gpu.run(batch), cpu.run(batch), atol=1e-3)
+    clock = np.random.default_rng(0)
+    for bundle in (tiny_release.detection, tiny_release.recognition):
+        cpu, gpu = (Session(bundle, 1, provider) for provider in ("cpu", "cuda"))
+        assert gpu.provider == PROVIDERS["cuda"]
+        channels = bundle.manifest.input.channels
+        for rows in (*[1, 3] * (OFTEN + 1), 5):  # with the common session, and with sessions of their own
+            batch = clock.random((rows, channels, 32, 96), np.float32)
+            np.testing.assert_allclose(gpu.run(batch), cpu.run(batch), rtol=0.01, atol=0.01)
 
 
 def test_an_unknown_provider_is_a_mistake(tiny_release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
