@@ -1,7 +1,8 @@
 """What more workers make of a larger machine: lines a second of one service after another, and where its CPU goes.
 
 `python -m tests.benchmarks.scaling RELEASE DOCUMENT... --workers 1,1,1 --workers 2,1,1` prints a table, a row for
-each; the numbers are of gateway, detection and recognition workers. `--provider` says what runs the models. The first
+each; the numbers are of gateway, detection and recognition workers, and without any as many as the service takes by
+itself. `--provider` says what runs the models. The first
 row is a process on each core with the documents in memory, on the CPU.
 """
 
@@ -51,7 +52,7 @@ def measure(release: Release, settings: ServingSettings, provider: str, requests
                 alone = counted(load.seconds / 3)
     busy = [f"{(after[part] - before[part]) / found.seconds:.1f}" for part in PARTS]
     return [
-        f"{settings.gateway_workers}, {settings.detection_workers}, {settings.recognition_workers}",
+        ", ".join(map(str, settings.workers_on(thread_count()).values())),
         f"{found.lines / found.seconds:.0f}",
         f"{len(found.times) / found.seconds:.1f}",
         *busy,
@@ -75,7 +76,12 @@ def spent(pid: int) -> Counter[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", action="append", default=[], help="GATEWAY,DETECTION,RECOGNITION")
+    parser.add_argument(
+        "--workers",
+        action="append",
+        default=[],
+        help="GATEWAY,DETECTION,RECOGNITION; without: as many as the service itself takes",
+    )
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--users", type=int, default=4 * thread_count())
     parser.add_argument("--seconds", type=float, default=15.0)
@@ -95,11 +101,12 @@ def main() -> None:
         requests_of(asked.documents),
         Load(asked.users, asked.seconds),
     )
-    for text in asked.workers or ["1,1,1"]:
-        counts = dict(
-            zip(("gateway_workers", "detection_workers", "recognition_workers"), text.split(","), strict=True)
+    for text in asked.workers or [""]:
+        names = (f"{part.lower()}_workers" for part in PARTS)
+        settings = (
+            ServingSettings(**dict(zip(names, map(int, text.split(",")), strict=True))) if text else ServingSettings()
         )
-        rows.append(measure(release, ServingSettings.model_validate(counts), asked.provider, requests, load))
+        rows.append(measure(release, settings, asked.provider, requests, load))
         sys.stderr.write(" | ".join(rows[-1]) + "\n")
     sys.stdout.write(f"{asked.provider}, {cpu_share():g} cores of {Environment.here().cpu}, {asked.users} users\n\n")
     sys.stdout.write(f"{markdown(rows)}\n")
