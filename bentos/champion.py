@@ -18,7 +18,7 @@ from ocr_ops.core.serving import ServingSettings
 from ocr_ops.core.spec import Task
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime import telemetry
-from ocr_ops.runtime.cpu import cpu_share
+from ocr_ops.runtime.cpu import cpu_share, thread_count
 from ocr_ops.runtime.session import Session, name_of
 
 UNATTESTED = "OCR_OPS_UNATTESTED"
@@ -100,6 +100,11 @@ def require_port() -> None:
         except OSError as error:
             found = (error.strerror or str(error)).lower()
             end(PortOccupied(f"{host}:{port}", found, "a free address", "stop what listens there, or pass --port"))
+
+
+def workers(service: str) -> int:
+    """How many workers a service has here: `ServingSettings.workers_on`."""
+    return serving().workers_on(thread_count())[service]
 
 
 def model_threads(settings: ServingSettings, workers: int) -> int:

@@ -11,7 +11,7 @@ import bentoml
 import numpy as np
 from starlette.responses import Response
 
-from bentos.champion import attested, model_threads, open_champion, serving
+from bentos.champion import attested, model_threads, open_champion, serving, workers
 from bentos.connections import CIPHERS
 from bentos.guard import Call, Packed, guarded
 from bentos.lifecycle import check_model, outlive_gateway, settle
@@ -21,12 +21,12 @@ from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.detection import Detector, prepare_page
 from ocr_ops.runtime.session import PROVIDERS
 
-SETTINGS = serving()
+SETTINGS, WORKERS = serving(), workers("detection")
 
 
 @guarded
 @bentoml.service(
-    workers=SETTINGS.detection_workers,
+    workers=WORKERS,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the gateway tells of each document
     ssl={"ciphers": CIPHERS},
@@ -37,7 +37,7 @@ class Detection:
         self.release = release.digest
         bundle = release.detection
         self.digest = bundle.digest
-        threads = model_threads(SETTINGS, SETTINGS.detection_workers)
+        threads = model_threads(SETTINGS, WORKERS)
         self.detector = Detector(bundle, threads)
         session = self.detector.session
         on_cpu = session.provider == PROVIDERS["cpu"]

@@ -6,8 +6,9 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bentos.api.app import around
-from bentos.champion import switch
+from bentos.champion import switch, workers
 from bentos.connections import watch_connections
+from bentos.evenly import evenly
 from bentos.layers import step_over_layers
 
 
@@ -24,7 +25,7 @@ class Edge:
 
     def __init__(self, app: ASGIApp) -> None:
         self.others = app
-        self.api = around(app, logged=switch("OCR_OPS_ACCESS_LOG"))
+        self.api = evenly(around(app, logged=switch("OCR_OPS_ACCESS_LOG")), workers("gateway"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -80,7 +80,10 @@ class _Document:
 
 
 class Engine:
-    """Of one gateway process. `orient` False: pages are only read as they come, whatever a caller asks."""
+    """Of one gateway process, which has the CPU for so many `threads`; None: for as many as its share holds.
+
+    `orient` False: pages are only read as they come, whatever a caller asks.
+    """
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Engine:
         models: Mapping[str, Hop],
         limits: Limits = LIMITS,
         *,
+        threads: int | None = None,
         orient: bool = True,
         caps: Caps = CAPS,
     ) -> None:
@@ -98,7 +102,7 @@ class Engine:
         self.limits = limits
         self.orient = orient
         self.inputs = (tuned.detection.manifest.input, tuned.recognition.manifest.input)
-        threads = thread_count()
+        threads = threads or thread_count()
         self.models = models
         # One for ordinary pages: two would spend a sixth of their time on handing the interpreter to each other. What
         # takes long in OpenCV, without the interpreter, is done beside it.

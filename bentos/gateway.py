@@ -13,7 +13,7 @@ from bentos.api.idempotency import Idempotency
 from bentos.audit import Auditor
 from bentos.auth import Access, Caller, default_host, require_access
 from bentos.cache import cache_from_environment
-from bentos.champion import open_champion, serving, setting, switch
+from bentos.champion import open_champion, serving, setting, switch, workers
 from bentos.connections import CIPHERS
 from bentos.detection import Detection
 from bentos.edge import edged
@@ -29,9 +29,10 @@ from bentos.store import Store
 from ocr_ops.core.audit import Event, Outcome
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime import telemetry
+from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.decoding import Caps
 
-SETTINGS = serving()
+SETTINGS, WORKERS = serving(), workers("gateway")
 MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
 """Documents of each gateway worker. Those beyond are turned away before they are received."""
 DOCUMENT_SECONDS = setting("OCR_OPS_DOCUMENT_SECONDS", 120)
@@ -61,7 +62,7 @@ class Document(bentoml.IODescriptor):
 # BentoML's own request metrics have a label for the path: on the entry port, any client could fill the memory.
 @edged
 @bentoml.service(
-    workers=SETTINGS.gateway_workers,
+    workers=WORKERS,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the API has a log of its own
     http={"host": default_host()},
@@ -78,13 +79,14 @@ class Gateway:
             "recognition": hop_to(self.recognition, release.recognition.digest),
         }
         caps = Caps(documents=DECODER_DOCUMENTS)
-        self.engine = Engine(release, SETTINGS, models, orient=ORIENT, caps=caps)
+        threads = max(1, thread_count() // WORKERS)
+        self.engine = Engine(release, SETTINGS, models, threads=threads, orient=ORIENT, caps=caps)
         self.store = Store.from_environment()
         self.answers = Answers(self.engine, cache_from_environment(self.store))
         self.admission = Admission(MAX_IN_FLIGHT, PROMISED_SECONDS, self.engine.expected)
         self.document_seconds = DOCUMENT_SECONDS
         self.access = Access.from_environment()
-        self.idempotency = Idempotency.over(self.store, SETTINGS.gateway_workers)
+        self.idempotency = Idempotency.over(self.store, WORKERS)
         self.meter = Meter.from_environment(self.store)
         self.auditor = Auditor.from_environment()
         self.desk = Desk.from_environment()

@@ -4,7 +4,7 @@ import bentoml
 import numpy as np
 from starlette.responses import Response
 
-from bentos.champion import attested, model_threads, open_champion, serving
+from bentos.champion import attested, model_threads, open_champion, serving, workers
 from bentos.connections import CIPHERS
 from bentos.guard import Call, Packed, guarded
 from bentos.lifecycle import check_model, outlive_gateway, settle
@@ -13,12 +13,12 @@ from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.batching import Batcher
 from ocr_ops.runtime.recognition import Recognizer, prepare_crop
 
-SETTINGS = serving()
+SETTINGS, WORKERS = serving(), workers("recognition")
 
 
 @guarded
 @bentoml.service(
-    workers=SETTINGS.recognition_workers,
+    workers=WORKERS,
     metrics={"enabled": False, "namespace": "bentoml_service"},
     logging={"access": {"enabled": False}},  # the gateway tells of each document
     ssl={"ciphers": CIPHERS},
@@ -31,7 +31,7 @@ class Recognition:
         self.digest = bundle.digest
         # Lines are too small to be spread over threads: each call of the network has one, and as many run at once.
         self.recognizer = Recognizer(SETTINGS.tuned(release).recognition, 1)
-        threads = model_threads(SETTINGS, SETTINGS.recognition_workers)
+        threads = model_threads(SETTINGS, WORKERS)
         calls = self.recognizer.session.at_once(threads)
         self.batcher = Batcher(self.recognizer, calls, SETTINGS.max_batch_size, SETTINGS.max_wait_ms / 1000)
         blank = np.full((32, 128, 3), 255, np.uint8)

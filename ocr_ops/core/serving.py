@@ -15,15 +15,20 @@ from ocr_ops.core.workspace import Workspace
 Workers = Annotated[int, Field(ge=1, le=64)]
 
 
+CORES = {"gateway": 4, "detection": 8, "recognition": 8}
+"""For which a worker of each has enough to do: of what a page costs, a gateway has a sixth, most of it one thread's."""
+
+
 class ServingSettings(Record):
     """The defaults serve as a release without any settings is served."""
 
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Of each model in each worker: a page is spread over them, lines are read on each; None: an even part of the
     CPU share."""
-    detection_workers: Workers = 1
-    recognition_workers: Workers = 1
-    gateway_workers: Workers = 1
+    detection_workers: Workers | None = None
+    recognition_workers: Workers | None = None
+    gateway_workers: Workers | None = None
+    """Processes of each; None: as many as `workers_on` says."""
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     """Crops of one call of the recogniser's network."""
     max_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
@@ -49,6 +54,15 @@ class ServingSettings(Record):
         """
         path = settings_file(workspace, release)
         return cls.from_file(path) if path.exists() else cls()
+
+    def workers_on(self, cores: int) -> dict[str, int]:
+        """Workers of each service on so many cores: as these settings say, or a power of two for each `CORES`."""
+        asked = {
+            "gateway": self.gateway_workers,
+            "detection": self.detection_workers,
+            "recognition": self.recognition_workers,
+        }
+        return {name: asked[name] or 2 ** (max(1, cores // each).bit_length() - 1) for name, each in CORES.items()}
 
     def tuned(self, release: Release) -> Release:
         """The release with its inputs as these settings have them. Its digest stands for what it was before.

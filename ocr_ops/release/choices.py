@@ -27,7 +27,7 @@ def serving_space(releases: Mapping[str, Release], cores: int) -> Space:
             "variant": tuple(releases),
             "threads": powers,
             "workers": powers if cores > 1 else (1, 2),
-            "gateway_workers": (1, 2) if cores > 1 else (1,),
+            "gateway_workers": tuple(power for power in powers if power <= max(2, cores // 2)),
             "max_batch_size": BATCHES,
             "max_wait_ms": WAITS,
             "max_side": _sides(first),
@@ -39,12 +39,12 @@ def serving_space(releases: Mapping[str, Release], cores: int) -> Space:
 def todays(releases: Mapping[str, Release], cores: int) -> Point:
     """The first variant, served without any settings."""
     name, first = next(iter(releases.items()))
-    plain = ServingSettings()
+    plain, workers = ServingSettings(), ServingSettings().workers_on(cores)
     return {
         "variant": name,
         "threads": 2 ** (cores.bit_length() - 1),
-        "workers": plain.recognition_workers,
-        "gateway_workers": plain.gateway_workers,
+        "workers": workers["recognition"],
+        "gateway_workers": workers["gateway"],
         "max_batch_size": plain.max_batch_size,
         "max_wait_ms": plain.max_wait_ms,
         "max_side": first.detection.manifest.input.max_side,

@@ -190,7 +190,7 @@ class Stage:
                 expected = (release.digest, settings.digest)
                 if (found.get("release"), found.get("serving")) != expected:
                     raise NotProven(server.url, f"{found}", f"release and settings {expected}", "stop what is there")
-                documents = WARM_UP_DOCUMENTS * settings.detection_workers
+                documents = WARM_UP_DOCUMENTS * settings.workers_on(len(self.cores))["detection"]
                 warm_up(server.url, files_of(self.documents), len(self.cores) + 1, documents)
                 with pinned(self.others), _Watch(server.pid) as watch:
                     best, taken = ramp(lambda users: self._step(server.url, users), self.slo, len(self.cores) + 1)

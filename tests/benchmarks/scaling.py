@@ -34,6 +34,8 @@ PARTS = ("Gateway", "Detection", "Recognition")
 class Load:
     users: int
     seconds: float
+    before: float
+    """Seconds before anything is counted."""
 
 
 def measure(release: Release, settings: ServingSettings, provider: str, requests: Sequence[Request], load: Load) -> Row:
@@ -45,6 +47,7 @@ def measure(release: Release, settings: ServingSettings, provider: str, requests
         env |= {"OCR_OPS_MAX_IN_FLIGHT": str(MOST_WAITING), "OCR_OPS_PROMISED_SECONDS": "600", "OCR_OPS_CACHE": "off"}
         with serve(ROOT, env=env, log=Path(folder) / "log") as server:
             with users(server.url, requests, load.users) as counted:
+                counted(load.before)
                 before = spent(server.pid)
                 found = counted(load.seconds)
                 after = spent(server.pid)
@@ -85,6 +88,7 @@ def main() -> None:
     parser.add_argument("--provider", default="cpu")
     parser.add_argument("--users", type=int, default=4 * thread_count())
     parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--before", type=float, default=0.0, help="seconds of load that are not counted")
     parser.add_argument("--here", action="store_true", help="begin with a process on each core")
     parser.add_argument("release", type=Path)
     parser.add_argument("documents", type=Path, nargs="+")
@@ -99,7 +103,7 @@ def main() -> None:
     release, requests, load = (
         Release.open(asked.release),
         requests_of(asked.documents),
-        Load(asked.users, asked.seconds),
+        Load(asked.users, asked.seconds, asked.before),
     )
     for text in asked.workers or [""]:
         names = (f"{part.lower()}_workers" for part in PARTS)

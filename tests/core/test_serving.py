@@ -29,6 +29,15 @@ def test_settings_are_kept_for_one_release(tiny_release: Release, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("cores", "expected"), [(1, (1, 1, 1)), (2, (1, 1, 1)), (7, (1, 1, 1)), (8, (2, 1, 1)), (16, (4, 2, 2))]
+)
+def test_a_larger_machine_has_more_workers_unless_settings_say(cores: int, expected: tuple[int, int, int]) -> None:
+    assert tuple(ServingSettings().workers_on(cores).values()) == expected
+    asked = ServingSettings(gateway_workers=3, recognition_workers=1)
+    assert asked.workers_on(cores) == {"gateway": 3, "detection": expected[1], "recognition": 1}
+
+
+@pytest.mark.parametrize(
     "wrong",
     [{"threads": 0}, {"workers": 2}, {"max_batch_size": 0}, {"buckets": [128, 64]}, {"max_wait_ms": "never"}],
     ids=str,

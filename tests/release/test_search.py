@@ -429,6 +429,8 @@ def test_more_workers_than_cores_are_refused(plan: Plan) -> None:
 
 
 def test_a_point_is_settings_that_fit_the_release(tiny_release: Release) -> None:
+    for cores in (1, 3, 12, 64):
+        serving_space({"one": tiny_release}, cores).require(todays({"one": tiny_release}, cores))
     space = serving_space({"one": tiny_release}, cores=2)
     space.require(todays({"one": tiny_release}, 2))
     for point in space.points():
