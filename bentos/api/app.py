@@ -1,6 +1,7 @@
 """The app: all operations, and the middleware around them, in its order."""
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -95,6 +96,8 @@ _KEY: Schema = {
 }
 _JOB: tuple[Schema, ...] = ({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}},)
 _REFUSALS = (408, 413, 415, 422, 504)
+_STATE: Mapping[int, Mapping[str, type[Value] | None]] = {status: {"application/json": None} for status in (200, 503)}
+"""Of a probe, which tells the same of a service that is well and of one that is not."""
 
 
 def _told(path: str, handler: Handler, summary: str, kind: type[Value] | None = None, **more: Any) -> Operation:
@@ -213,9 +216,9 @@ OPERATIONS = (
     ),
     _told("/v1/models", about.models, "The models that run", about.Models, role="read"),
     _told("/v1/about", about.about, "What the service is and takes", about.About),
-    _told("/readyz", about.ready, "Whether documents can be read", probe=True),
-    _told("/livez", about.alive, "Whether the service is alive", probe=True),
-    _told("/healthz", about.health, "As /livez", probe=True),
+    _told("/readyz", about.ready, "Whether documents can be read", probe=True, answers=_STATE),
+    _told("/livez", about.alive, "Whether the service is alive", probe=True, answers=_STATE),
+    _told("/healthz", about.health, "As /livez", probe=True, answers=_STATE),
     _told(
         *("/metrics", about.metrics, "For Prometheus"),
         role="metrics",

@@ -13,6 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from bentos.api.app import DOCUMENT
 from bentos.deadline import HEADER, Deadline
 from bentos.hop import Hop
 from bentos.packing import pack, unpack_texts
@@ -123,7 +124,9 @@ def test_a_gateway_without_a_model_says_so_and_waits_no_longer_than_its_caller(a
     """The last test here: recognition is gone after it."""
     psutil.Process(apart["recognition"].pid).terminate()
     psutil.Process(apart["recognition"].pid).wait(60)
-    assert httpx.get(f"{apart['gateway'].url}/readyz", timeout=60).status_code == 503
+    ready = httpx.get(f"{apart['gateway'].url}/readyz", timeout=60)
+    assert ready.status_code == 503
+    assert ready.headers["content-type"] in DOCUMENT["paths"]["/readyz"]["get"]["responses"]["503"]["content"]
     models = readiness(apart["gateway"].url)["models"]
     assert models["recognition"] == {"error": "no answer: ModelAway"}
     assert "error" not in models["detection"]
