@@ -1,16 +1,21 @@
 """Word documents (.docx): a package vetted before anything in it is parsed, then set onto pages, its pictures after."""
 
 import io
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from math import sqrt
+from typing import Any
 
 import docx
 import numpy as np
 from docx.document import Document
 from docx.enum.section import WD_SECTION
+from docx.opc.oxml import serialize_part_xml
+from docx.opc.packuri import PackURI
+from docx.oxml import parse_xml
 from docx.oxml.ns import qn
 from docx.section import Section
 from numpy.typing import NDArray
@@ -39,6 +44,9 @@ _DOCUMENT = b"application/vnd.openxmlformats-officedocument.wordprocessingml.doc
 _DOCTYPES = tuple(
     mark.encode(code) for mark in ("<!DOCTYPE", "<!ENTITY") for code in ("utf-8", "utf-16-le", "utf-16-be")
 )
+_LENGTH = re.compile(r"(-?\d{1,9}(?:\.\d*)?)(mm|cm|in|pt|pc|pi|)")
+_UNITS = {"": 0.05, "pt": 1.0, "pc": 12.0, "pi": 12.0, "in": 72.0, "cm": 72 / 2.54, "mm": 7.2 / 2.54}
+"""In points."""
 _MACROS = b"vnd.ms-office.vbaProject"
 _OTHERS = {
     _MACROS: "a Word document with macros",
@@ -122,7 +130,36 @@ def _unpacked(package: zipfile.ZipFile, part: zipfile.ZipInfo, *, keep: bool) ->
 
 def _set(data: bytes, limits: Limits, most: int) -> list[Page | bytes]:
     """The pages of a document, up to `most`, with the pictures of each after it."""
-    return list(islice(_pages(docx.Document(io.BytesIO(data)), limits), most))
+    return list(islice(_pages(docx.Document(io.BytesIO(_linked(data))), limits), most))
+
+
+def _linked(data: bytes) -> bytes:
+    """The package without links to parts that it has not: Word passes over them, python-docx fails."""
+    changed: dict[str, bytes] = {}
+    with zipfile.ZipFile(io.BytesIO(data)) as package:
+        names = {f"/{name}" for name in package.namelist()}
+        for name in package.namelist():
+            folder, _, file = name.rpartition("_rels/")
+            if not file.endswith(".rels"):
+                continue
+            links = parse_xml(package.read(name))
+            lost = [
+                link
+                for link in links
+                if link.get("TargetMode") != "External"
+                and PackURI.from_rel_ref(f"/{folder}", link.get("Target", "")) not in names
+            ]
+            if lost:
+                for link in lost:
+                    links.remove(link)
+                changed[name] = serialize_part_xml(links)
+        if not changed:
+            return data
+        mended = io.BytesIO()
+        with zipfile.ZipFile(mended, "w") as made:
+            for name in package.namelist():
+                made.writestr(name, changed.get(name) or package.read(name))
+    return mended.getvalue()
 
 
 def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
@@ -184,26 +221,23 @@ def _number(section: Section, following: int) -> int:
 
 
 def _paper(section: Section) -> Paper:
-    width, height, left, right, top, bottom = (
-        length.pt if length is not None else None
-        for length in (
-            section.page_width,
-            section.page_height,
-            section.left_margin,
-            section.right_margin,
-            section.top_margin,
-            section.bottom_margin,
-        )
-    )
-    usual = Paper()
+    """What the section says of it; python-docx takes no fractions of a length, which other programs write."""
+    properties, usual = section._sectPr, Paper()  # noqa: SLF001  there is no other way to the lengths as they are written
+    size, margins = properties.find(qn("w:pgSz")), properties.find(qn("w:pgMar"))
     return Paper(
-        width if width is not None else usual.width,
-        height if height is not None else usual.height,
-        left if left is not None else usual.left,
-        right if right is not None else usual.right,
-        top if top is not None else usual.top,
-        bottom if bottom is not None else usual.bottom,
+        _points(size, "w:w", usual.width),
+        _points(size, "w:h", usual.height),
+        _points(margins, "w:left", usual.left),
+        _points(margins, "w:right", usual.right),
+        _points(margins, "w:top", usual.top),
+        _points(margins, "w:bottom", usual.bottom),
     )
+
+
+def _points(element: Any, name: str, usual: float) -> float:
+    """A length, which is in twentieths of a point where it names no unit."""
+    found = _LENGTH.fullmatch(element.get(qn(name), "")) if element is not None else None
+    return float(found[1]) * _UNITS[found[2]] if found else usual
 
 
 def _margins(flow: Flow, sections: list[Section], place: int, kind: str) -> tuple[list[Text], list[Text]]:

@@ -35,6 +35,16 @@ _FONTS: dict[str, dict[int, str]] = {
 }
 
 
+def signs(font: str, text: str) -> str:
+    """Text as its font draws it: of a font of signs, each letter is the sign in its place."""
+    if font.lower() not in _FONTS:
+        return text
+    return "".join(
+        sign(font, f"{ord(char):x}") if char > " " and (ord(char) < 0x100 or 0xF000 <= ord(char) < 0xF100) else char
+        for char in text
+    )
+
+
 def sign(font: str, code: str) -> str:
     """The character that a font of signs draws for a code, in hexadecimal; a bullet for want of a better one."""
     try:

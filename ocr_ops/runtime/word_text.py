@@ -1,6 +1,5 @@
 """What stands in a Word document, in its order: paragraphs, headings, tables, pictures, breaks."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,8 +8,9 @@ from docx.document import Document
 from docx.opc.part import Part
 from docx.oxml.ns import qn
 
-from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes, number_of
-from ocr_ops.runtime.word_signs import sign
+from ocr_ops.runtime.word_lists import Lists
+from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes
+from ocr_ops.runtime.word_signs import sign, signs
 
 TEXT_SIZE = 11.0
 _HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
@@ -20,7 +20,7 @@ _OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
 _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
 _SHOWN = {*_TEXT, *_SIGNS, *NOTES, qn("w:br"), qn("w:sym")}
 """What a paragraph says something by."""
-_RUN, _FIELD = qn("w:r"), qn("w:fldChar")
+_RUN, _FIELD, _DENOMINATOR = qn("w:r"), qn("w:fldChar"), qn("m:den")
 _MOST_COLUMNS = 256
 """Of one table: Word's own have 63. Outputs have a place for each in every row, whatever stands there."""
 
@@ -80,10 +80,10 @@ class Flow:
 
     document: Document
     styles: dict[str, Any] = field(default_factory=dict)
-    numbered: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
     hiding: frozenset[str] = frozenset()
     """The styles whose text is hidden."""
     notes: Notes = field(init=False)
+    lists: Lists = field(init=False)
 
     def __post_init__(self) -> None:
         styles = _part(self.document, "styles")
@@ -92,6 +92,7 @@ class Flow:
         if styles is not None and next(styles.iter(qn("w:vanish")), None) is not None:
             self.hiding = frozenset(filter(self._hides, self.styles))
         self.notes = Notes(self.document)
+        self.lists = Lists(_part(self.document, "numbering"), self.styles)
 
     @property
     def mirrored(self) -> bool:
@@ -117,7 +118,7 @@ class Flow:
         if _flag(properties, "w:pageBreakBefore"):
             yield PageBreak()
         size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
-        label = self._label(properties)
+        label = self.lists.label(properties)
         notes = tuple(self.notes.referred(paragraph, self))
         for number, text in enumerate(self._text(paragraph, codes).split("\f")):
             if number:
@@ -152,50 +153,6 @@ class Flow:
             name = based.get(qn("w:val"), "") if based is not None else ""
         level = int(outline.get(qn("w:val"), "9")) if outline is not None else 9
         return level + 1 if level < 9 else None
-
-    def _label(self, properties: Any) -> str:
-        """The number or bullet of a paragraph in a list, as its list writes it."""
-        place = _numbering(properties) or self._style_numbering(properties)
-        numbering = _part(self.document, "numbering")
-        if place is None or numbering is None or place[0] == "0":
-            return ""
-        name, level = place
-        definition = next((n for n in numbering.findall(qn("w:num")) if n.get(qn("w:numId")) == name), None)
-        link = definition.find(qn("w:abstractNumId")) if definition is not None else None
-        abstract = link.get(qn("w:val")) if link is not None else None
-        for found in numbering.findall(qn("w:abstractNum")):
-            if found.get(qn("w:abstractNumId")) == abstract:
-                return self._count(found, name, level)
-        return ""
-
-    def _count(self, abstract: Any, name: str, level: int) -> str:
-        self.numbered[name, level] += 1
-        for deeper in range(level + 1, 9):
-            self.numbered.pop((name, deeper), None)
-        formats = {}
-        for row in abstract.findall(qn("w:lvl")):
-            values = {key: row.find(qn(f"w:{key}")) for key in ("numFmt", "lvlText", "start")}
-            formats[row.get(qn("w:ilvl"))] = {
-                key: found.get(qn("w:val"), "") for key, found in values.items() if found is not None
-            }
-        own = formats.get(str(level), {})
-        if own.get("numFmt") == "bullet":
-            return "•"
-        text: str = own.get("lvlText", "")
-        for above in range(level + 1):
-            if f"%{above + 1}" in text:
-                form = formats.get(str(above), {})
-                start = int(form.get("start", "1")) - 1
-                text = text.replace(
-                    f"%{above + 1}",
-                    number_of(max(1, self.numbered[name, above]) + start, form.get("numFmt", "decimal")),
-                )
-        return text
-
-    def _style_numbering(self, properties: Any) -> tuple[str, int] | None:
-        style = properties.find(qn("w:pStyle")) if properties is not None else None
-        found = self.styles.get(style.get(qn("w:val"), "")) if style is not None else None
-        return _numbering(found.find(qn("w:pPr"))) if found is not None else None
 
     def _grid(self, table: Any, part: Part) -> Grid:
         cells: list[GridCell] = []
@@ -275,7 +232,7 @@ class Flow:
                 continue
             elif not (any(codes) and element.tag in _SHOWN):
                 said = self._sign(element)
-                found.append(said or "")
+                found.append("/" if element.tag == _DENOMINATOR else said or "")
                 if said is None:
                     stack.append(iter(element))
         return "".join(found)
@@ -283,7 +240,7 @@ class Flow:
     def _sign(self, element: Any) -> str | None:
         """What an element says by itself; None of one that says what those within it do."""
         if element.tag in _TEXT:
-            return element.text or ""
+            return signs(_font(element.getparent()), element.text or "")
         if element.tag == qn("w:br"):
             return "\f" if element.get(qn("w:type")) == "page" else "\n"
         if element.tag == qn("w:sym"):
@@ -337,7 +294,7 @@ def _rows(table: Any) -> Iterator[Any]:
     for child in table:
         if child.tag == qn("w:tr"):
             yield child
-        elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins")}:
+        elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:customXml")}:
             yield from _rows(child)
 
 
@@ -345,8 +302,14 @@ def _cells(row: Any) -> Iterator[Any]:
     for child in row:
         if child.tag == qn("w:tc"):
             yield child
-        elif child.tag in {qn("w:sdt"), qn("w:sdtContent")}:
+        elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:customXml")}:
             yield from _cells(child)
+
+
+def _font(run: Any) -> str:
+    """Of a run, if it names one itself."""
+    fonts = _child(_child(run, "w:rPr"), "w:rFonts")
+    return fonts.get(qn("w:ascii"), "") if fonts is not None else ""
 
 
 def _child(element: Any, name: str) -> Any:
@@ -361,15 +324,6 @@ def _value(element: Any, default: int, name: str = "w:val") -> int:
 def _flag(properties: Any, name: str) -> bool:
     found = _child(properties, name)
     return found is not None and found.get(qn("w:val"), "1") not in {"0", "false", "off"}
-
-
-def _numbering(properties: Any) -> tuple[str, int] | None:
-    """The list and the level in it."""
-    found = _child(properties, "w:numPr")
-    name = _child(found, "w:numId")
-    if name is None:
-        return None
-    return name.get(qn("w:val"), "0"), min(_value(_child(found, "w:ilvl"), 0), 8)
 
 
 def _part(document: Document, kind: str) -> Any:

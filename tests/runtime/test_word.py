@@ -438,6 +438,96 @@ def test_notes_that_hidden_text_refers_to_are_left_out() -> None:
     assert page.text == "Seen [1]\n[1] this"
 
 
+def listed(numbering: str, *items: str) -> list[str]:
+    """Lines of paragraphs `list:level text`, whose lists are defined so."""
+    document = docx.Document()
+    element = document.part.numbering_part.element
+    element.clear()
+    for definition in parse_xml(f"<w:numbering {nsdecls('w')}>{numbering}</w:numbering>"):
+        element.append(definition)
+    for item in items:
+        place, _, text = item.partition(" ")
+        name, _, level = place.partition(":")
+        paragraph = document.add_paragraph(text)
+        properties = (
+            f'<w:pPr {nsdecls("w")}><w:numPr><w:ilvl w:val="{level}"/><w:numId w:val="{name}"/></w:numPr></w:pPr>'
+        )
+        paragraph._element.insert(0, parse_xml(properties))
+    (page,) = texts(saved(document))
+    return [line.text for line in page.lines]
+
+
+LEVEL = '<w:lvl w:ilvl="{}"><w:start w:val="{}"/><w:numFmt w:val="{}"/><w:lvlText w:val="{}"/></w:lvl>'
+DEFINITION = (
+    '<w:abstractNum w:abstractNumId="0">'
+    f"{LEVEL.format(0, 1, 'decimal', '%1.')}{LEVEL.format(1, 2, 'lowerLetter', '%1%2)')}</w:abstractNum>"
+)
+LIST = '<w:num w:numId="{}"><w:abstractNumId w:val="0"/>{}</w:num>'
+
+
+def test_lists_of_one_definition_go_on_counting() -> None:
+    numbering = DEFINITION + LIST.format(1, "") + LIST.format(2, "")
+    items = ["1:0 one", "1:1 deeper", "2:1 deeper", "2:0 two", "1:1 anew", "1:2 none", "3:0 none"]
+    lines = ["1. one", "1b) deeper", "1c) deeper", "2. two", "2b) anew", "none", "none"]
+    assert listed(numbering, *items) == lines
+
+
+def test_lists_begin_where_they_say() -> None:
+    """Once; and they may number in their own way."""
+    five = '<w:lvlOverride w:ilvl="0"><w:startOverride w:val="5"/></w:lvlOverride>'
+    roman = f'<w:lvlOverride w:ilvl="0">{LEVEL.format(0, 1, "upperRoman", "(%1)")}</w:lvlOverride>'
+    one = five.replace('"5"', '"1"')
+    numbering = DEFINITION + LIST.format(1, "") + LIST.format(2, five) + LIST.format(3, roman) + LIST.format(4, one)
+    items = ["1:0 a", "2:0 b", "2:0 c", "1:0 d", "2:0 e", "3:0 f", "4:0 g", "4:0 h"]
+    assert listed(numbering, *items) == ["1. a", "5. b", "6. c", "7. d", "8. e", "(IX) f", "1. g", "2. h"]
+
+
+def test_lists_of_styles_hold_for_those_based_on_them() -> None:
+    document = docx.Document()
+    document.styles.add_style("Step", WD_STYLE_TYPE.PARAGRAPH).base_style = document.styles["List Number"]
+    document.add_paragraph("first", style="List Number")
+    document.add_paragraph("second", style="Step")
+    (page,) = texts(saved(document))
+    assert page.text == "1. first\n2. second"
+
+
+@pytest.mark.parametrize("written", ["1133.8582677165355", "56.692913pt", "20mm", "2cm"])
+def test_lengths_may_have_fractions_and_units(written: str) -> None:
+    """Programs other than Word write them, as Word takes them."""
+    document = docx.Document()
+    document.add_paragraph("kept")
+    change = re.compile(rb'w:left="\d+"')
+    data = repacked(saved(document), lambda _, content: change.sub(f'w:left="{written}"'.encode(), content))
+    (page,) = texts(data)
+    assert page.lines[0].polygon[0][0] == pytest.approx(20 / 25.4 * LIMITS.pdf_dpi, abs=0.1)
+
+
+@pytest.mark.parametrize("target", ["../NULL", "NULL", "#_ftn1", "media/lost.png"])
+def test_links_to_what_is_not_there_are_passed_over(target: str) -> None:
+    document = sample()
+    document.add_picture(png())
+    kind = b"http://schemas.openxmlformats.org/officeDocument/2006/relationships/image"
+    link = b'<Relationship Id="rId99" Type="%s" Target="%s"/></Relationships>' % (kind, target.encode())
+
+    def linked(name: str, content: bytes) -> bytes:
+        return content.replace(b"</Relationships>", link) if name == "word/_rels/document.xml.rels" else content
+
+    whole, *pictures = opened(repacked(saved(document), linked))
+    assert whole.text == opened(saved(document))[0].text
+    assert len(pictures) == 1
+
+
+def test_letters_in_a_font_of_signs_are_signs() -> None:
+    run = '<w:r><w:rPr><w:rFonts w:ascii="{}"/></w:rPr><w:t xml:space="preserve">{}</w:t></w:r>'
+    written = run.format("Symbol", "a \uf062\u4e2d") + run.format("Wingdings", "\uf0fe") + run.format("Arial", "a")
+    assert runs(docx.Document(), written) == "kept α β中☑a"
+
+
+def test_fractions_have_a_stroke() -> None:
+    half = "<m:f><m:num><m:r><m:t>1</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>"
+    assert runs(docx.Document(), f"<m:oMath {nsdecls('m')}>{half}</m:oMath>") == "kept 1/2"
+
+
 def test_signs_are_characters() -> None:
     """Of fonts of signs; what none is known for is a bullet."""
     signs = "Symbol:F0B0 Symbol:F0B1 Symbol:F06D Symbol:F0A3 Symbol:53 Symbol:F0B7 Symbol:F07F Wingdings:F0FE "
