@@ -35,6 +35,8 @@ _WRITTEN_OUT = str.maketrans(
         "\ufffe": "-",  # what pdfium makes of a hyphen at a line's end
     }
 )
+_LAM, _ALEFS = "\N{ARABIC LETTER LAM}", "\u0622\u0623\u0625\u0627"
+"""They are written as one sign, the lam first, whatever stands on the alef."""
 Extent = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 
@@ -87,6 +89,8 @@ def letters_of(page: pypdfium2.PdfPage, layer: pypdfium2.PdfTextPage, width: int
         size = float(raw.FPDFText_GetFontSize(layer, index)) * enlarged * scale
         unknown = char == "\ufffd" or raw.FPDFText_HasUnicodeMapError(layer, index) == 1
         sides = min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+        if char == _LAM and letters and letters[-1].char in _ALEFS and _sides(letters[-1]) == sides:
+            letters[-1].char, char = char, letters[-1].char  # pdfium turns them round with the line they stand in
         letters.append(Letter(char, *sides, size, turn, font, hidden, unknown))
     return letters
 
@@ -113,6 +117,10 @@ class _Objects:
             enlarged = math.hypot(self.matrix.c, self.matrix.d)
             self.known[address] = (enlarged, turn % 4 if abs(degrees - 90 * turn) < _ASKEW else None, font, hidden)
         return self.known[address]
+
+
+def _sides(letter: Letter) -> Extent:
+    return letter.left, letter.top, letter.right, letter.bottom
 
 
 def lines_of(letters: list[Letter]) -> list[list[Letter]]:

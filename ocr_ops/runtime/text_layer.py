@@ -103,9 +103,9 @@ def own_text(page: pypdfium2.PdfPage, width: int, height: int) -> Judgement:
     unread = ink.beside([*places, *((one.left, one.top, one.right, one.bottom) for one in askew)])
     if _scan(pieces):
         found = unread > UNREAD * sum(map(_solid, letters))
-        return Judgement(None, "text that has no letters") if found else Judgement(_page(seen, width, height))
+        return Judgement(None, "text that has no letters") if found else Judgement(_page(seen, ink.grey, width, height))
     painted = tuple(places) if unread >= LEAST_UNREAD else ()
-    return Judgement(_page(seen, width, height), painted=painted)
+    return Judgement(_page(seen, ink.grey, width, height), painted=painted)
 
 
 def without(image: NDArray[np.uint8], places: Sequence[Extent]) -> NDArray[np.uint8]:
@@ -287,6 +287,8 @@ class _Ink:
     """What a page shows, small: strokes of either dark on light or light on dark."""
 
     mask: Mask
+    grey: Mask
+    """As it was rendered."""
     scale: float
 
     @classmethod
@@ -301,7 +303,8 @@ class _Ink:
         light, dark = cv2.morphologyEx(gray, cv2.MORPH_CLOSE, kernel), cv2.morphologyEx(gray, cv2.MORPH_OPEN, kernel)
         mean = cv2.blur(gray, (51, 51)).astype(np.int16)
         on_light = 2 * mean >= cv2.blur(light, (51, 51)).astype(np.int16) + cv2.blur(dark, (51, 51))
-        return cls((np.where(on_light, light - gray, gray - dark) > CONTRAST).astype(np.uint8), gray.shape[1] / width)
+        mask = (np.where(on_light, light - gray, gray - dark) > CONTRAST).astype(np.uint8)
+        return cls(mask, gray, gray.shape[1] / width)
 
     def _part(self, sides: Extent, pad: int = 0) -> tuple[slice, slice]:
         x0, y0, x1, y1 = (round(side * self.scale) for side in sides)
@@ -338,8 +341,8 @@ def _in_rows(shape: tuple[int, ...], x: Mask, y: Mask, w: Mask, h: Mask) -> int:
     return found
 
 
-def _page(pieces: Sequence[_Piece], width: int, height: int) -> Page:
-    """Laid out as a page of recognized pieces is, upright by the way most letters stand."""
+def _page(pieces: Sequence[_Piece], grey: Mask, width: int, height: int) -> Page:
+    """Laid out as a page of recognized pieces is, upright by the way most letters stand; `grey` shows its rules."""
     sizes = [0] * 4
     for piece in pieces:
         sizes[piece.turn] += len(piece.letters)
@@ -351,7 +354,8 @@ def _page(pieces: Sequence[_Piece], width: int, height: int) -> Page:
         corners = _corners(box(piece.letters), piece.turn, width, height)
         polygons.append(_upright(corners, most, width, height).astype(np.float32))
         texts.append(_decoded(piece.letters))
-    page = orientation.as_given(assemble(across, down, polygons, texts), degrees)
+    pixels = np.asarray(cv2.resize(orientation.turned(grey, degrees), (across, down)), np.uint8)
+    page = orientation.as_given(assemble(across, down, polygons, texts, pixels), degrees)
     return page.model_copy(update={"source": "text-layer"})
 
 

@@ -103,6 +103,40 @@ def test_text_on_its_side_is_read_with_the_rest() -> None:
     assert page.orientation == 0
 
 
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+@pytest.mark.parametrize("wide", [0.3, 1.5])
+def test_ruled_tables_are_seen_in_the_page(rotate: int, wide: float) -> None:
+    """With the cells that their rules make, as in a page that is read from its pixels."""
+    rules = [f"40 {y} m 360 {y} l" for y in (260, 200, 140, 110)] + [
+        f"{x} 260 m {x} 110 l" for x in (40, 200, 280, 360)
+    ]
+    texts = {
+        **dict(zip(((44, 235), (204, 235), (284, 235)), ("Goods", "Price", "Sum"), strict=True)),
+        **dict(zip(((44, 185), (44, 170), (44, 155)), ("Screws and", "nails of iron", "by the hundred"), strict=True)),
+        **dict(zip(((284, 170), (44, 120), (204, 120)), ("12.50", "All of it", "12.50"), strict=True)),
+    }
+    shown = "".join(f"BT /F 11 Tf {x} {y} Td ({text}) Tj ET\n" for (x, y), text in texts.items())
+    page = read(Pdf(f"{wide} w {' '.join(rules)} S\n{shown}", entries=f"/Rotate {rotate}"))
+    assert page is not None
+    assert page.orientation == rotate
+    (table,) = (block.table for block in page.blocks if block.table)
+    assert [(cell.row, cell.column, cell.text) for cell in table.cells] == [
+        *((0, column, text) for column, text in enumerate(("Goods", "Price", "Sum"))),
+        *((1, column, text) for column, text in enumerate(("Screws and nails of iron by the hundred", "", "12.50"))),
+        *((2, column, text) for column, text in enumerate(("All of it", "12.50", ""))),
+    ]
+
+
+@pytest.mark.parametrize("shown", ["sxb txs", "bys tys"])
+def test_signs_of_two_arabic_letters_are_read_as_they_are_written(shown: str) -> None:
+    """PDFium turns them round with the line that they stand in."""
+    letters = {"b": "\u0628", "t": "\u062a", "s": "\u0633", "x": "\u0644\u0627", "y": "\u0644\u0625"}
+    page = read(Pdf(lines([shown] * 4), unicode={**letters, " ": " "}))
+    assert page is not None
+    word = "".join(letters.get(letter, letter) for letter in reversed(shown))
+    assert page.text == "\n".join([word] * 4)
+
+
 def test_the_layer_can_be_ignored() -> None:
     assert read(Pdf(lines(TEXT)), text_layer="ignore") is None
 
