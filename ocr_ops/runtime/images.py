@@ -97,6 +97,8 @@ def _pixels(image: Image.Image, mode: Literal["RGB", "L"]) -> NDArray[np.uint8]:
     elif frame.mode == "CMYK" and image.format in ("JPEG", "MPO") and "adobe" not in image.info:
         # Pillow takes all for Adobe's, which count backwards. Of others nobody knows: paper is light.
         frame = max(frame, ImageChops.invert(frame), key=_lightness)
+    elif frame.mode == "LAB":
+        frame = frame.convert("RGB")  # the one thing that Pillow makes of it
     if frame.has_transparency_data:
         frame = frame.convert("RGBA")
         frame = Image.alpha_composite(Image.new("RGBA", frame.size, "white"), frame)

@@ -142,7 +142,7 @@ def test_transparent_paper_is_white(mode: str) -> None:
     [
         ("JPEG", "L RGB CMYK"),
         ("PNG", "1 L LA P RGB RGBA I;16"),
-        ("TIFF", "1 L LA P RGB RGBA CMYK I;16"),
+        ("TIFF", "1 L LA P RGB RGBA CMYK LAB I;16"),
         ("WEBP", "L RGB RGBA"),
         ("BMP", "1 L P RGB"),
         ("GIF", "1 L P RGB"),
