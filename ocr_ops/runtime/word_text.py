@@ -224,6 +224,7 @@ class Flow:
             if element is None:
                 stack.pop()
             elif element.tag == _FIELD:
+                found.append("" if any(codes) else _box(element))
                 _mark_field(element, codes)
             elif element.tag == _RUN and self._hidden(element):
                 for mark in element.iter(_FIELD):  # what it begins or ends may be seen
@@ -278,6 +279,15 @@ def _ends_its_fields(container: Any) -> bool:
     """Or one that has no end would take all that follows with it: then each paragraph is taken by itself."""
     kinds = [mark.get(qn("w:fldCharType")) for mark in container.iter(_FIELD)]
     return kinds.count("begin") == kinds.count("end")
+
+
+def _box(mark: Any) -> str:
+    """What a field shows that is a box to be ticked: it has no result."""
+    box = _child(_child(mark, "w:ffData"), "w:checkBox")
+    if box is None:
+        return ""
+    ticked = "w:default" if _child(box, "w:checked") is None else "w:checked"
+    return "☒" if _flag(box, ticked) else "☐"
 
 
 def _mark_field(mark: Any, codes: list[bool]) -> None:

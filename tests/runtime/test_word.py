@@ -410,6 +410,18 @@ def test_the_code_of_a_field_may_go_on_in_other_paragraphs() -> None:
     assert runs(docx.Document(), begin + said.format("code") + apart + said.format("after")) == "kept\nafter"
 
 
+def test_boxes_to_be_ticked_are_seen() -> None:
+    """Those of forms of old, which are fields without a result."""
+    states = ("<w:checked/>", '<w:default w:val="1"/>', "", '<w:default/><w:checked w:val="0"/>')
+    begin = '<w:fldChar w:fldCharType="begin"'
+    written = ""
+    for state, result in zip(states, (None, "", None, ""), strict=True):
+        box = f"<w:ffData><w:checkBox><w:sizeAuto/>{state}</w:checkBox></w:ffData>"
+        one = field("<w:r><w:instrText>FORMCHECKBOX</w:instrText></w:r>", result)
+        written += one.replace(f"{begin}/>", f"{begin}>{box}</w:fldChar>")
+    assert runs(docx.Document(), written) == "kept ☒☒☐☐"
+
+
 def test_hidden_text_is_not_shown() -> None:
     """By itself, or by its style; what a style hides may be taken back. Nor what is in it."""
     hidden = "<w:r><w:rPr>{}</w:rPr><w:t>{} </w:t>{}</w:r>"
