@@ -26,6 +26,8 @@ NARROW_STRIP = 0.7
 """Width in heights below which only dense long lines make columns: the words of a few lines also leave white."""
 CLEAR = 1.5
 """Width in heights up to which wider strips are better."""
+BAND = 0.7
+"""Height in heights of white from margin to margin that parts columns from what is above or below them."""
 TRIES = 6
 """Strips of a region that are looked at, best first."""
 DEEPEST = 24
@@ -146,7 +148,42 @@ def _strip(words: Units, here: Indices, line: float) -> _Strip | None:
             found.append(_Strip((x0 + x1) / 2, y0, y1, height * grid.down / line, x1 - x0))
     found.sort(key=lambda strip: -strip.lines * min(strip.width, CLEAR * line))
     trimmed = (_trimmed(words, here, strip, line) for strip in found[:TRIES])
-    return next((strip for strip in trimmed if _parts_columns(words, here, grid, strip, line)), None)
+    good = [strip for strip in trimmed if _parts_columns(words, here, grid, strip, line)]
+    longer = (_longer(words, here, grid, good[0], strip, line=line) for strip in good)
+    best = max(longer, key=lambda strip: strip.lines, default=None)
+    return best if best is None or _parts_columns(words, here, grid, best, line) else good[0]
+
+
+def _longer(words: Units, here: Indices, grid: _Grid, best: _Strip, other: _Strip, *, line: float) -> _Strip:
+    """The best strip, or as much of another one as goes on from it between the same columns.
+
+    Beside the longest line of a ragged column the white is narrower. So it may be in a table above or below; but that
+    is apart from the columns, or none itself.
+    """
+    beside = abs(other.x - best.x) < (other.width + best.width) / 2 + NARROW_STRIP * line
+    if not beside or other.top > best.top or other.bottom < best.bottom:
+        return best
+    middle = words.middle[here]
+    inside = here[(middle >= other.top) & (middle <= other.bottom)]
+    inside = inside[np.argsort(words.top[inside])]
+    tops, reached = words.top[inside][1:], np.maximum.accumulate(words.bottom[inside])[:-1]
+    apart, between = tops - reached > BAND * line, (tops + reached) / 2
+    top = float(tops[apart & (between < best.top)].max(initial=other.top))
+    bottom = float(reached[apart & (between > best.bottom)].min(initial=other.bottom))
+    for begin, end in ((top, best.top), (best.bottom, bottom)):
+        lines = _lines(grid, other.x, begin, end) / line
+        part = replace(other, top=begin, bottom=end, lines=lines, width=CELL * line)  # held to be as narrow as any
+        if part.lines and _parts_columns(words, here, grid, part, line):
+            extent = min(begin, best.top), max(end, best.bottom)
+            best = replace(other, top=extent[0], bottom=extent[1], lines=best.lines + part.lines)
+    return best
+
+
+def _lines(grid: _Grid, x: float, top: float, bottom: float) -> float:
+    """The height, pixels, of what has text on both sides of a place."""
+    ink = grid.ink[round((top - grid.y) / grid.down) : round((bottom - grid.y) / grid.down)]
+    column = int((x - grid.x) / grid.across)
+    return np.count_nonzero(ink[:, :column].any(axis=1) & ink[:, column:].any(axis=1)) * grid.down
 
 
 def _painted(words: Units, here: Indices, line: float) -> _Grid:

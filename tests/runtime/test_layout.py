@@ -144,6 +144,16 @@ def test_columns_are_read_one_after_the_other(degrees: float, shift: float) -> N
     assert [len(block.lines) for block in found.blocks] == [1, 9, 9, 1]
 
 
+@pytest.mark.parametrize("long", [3, 9, 16])
+def test_one_long_line_does_not_cut_ragged_columns(long: int) -> None:
+    """The white beside it is narrower; the columns go on above and below."""
+    left = ["a short line of ragged text"] * 20
+    left[long] += " and a"
+    right = ["the other column of text here"] * 20
+    pieces = column(60, left) + column(60 + 10 * len(left[long]) + 18, right)
+    assert page(pieces).text == "\n".join(left + right)
+
+
 def test_a_piece_across_the_gutter_is_parted_there() -> None:
     """A detector may take two columns' lines for one: each word still goes to its own column."""
     left, right = prose("left", 9), prose("right", 9)
