@@ -118,9 +118,10 @@ class Flow:
         if _flag(properties, "w:pageBreakBefore"):
             yield PageBreak()
         size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
-        label = self.lists.label(properties)
         notes = tuple(self.notes.referred(paragraph, self))
-        for number, text in enumerate(self._text(paragraph, codes).split("\f")):
+        said = self._text(paragraph, codes)
+        label = "" if _deleted(_child(properties, "w:rPr")) and not said.strip() else self.lists.label(properties)
+        for number, text in enumerate(said.split("\f")):
             if number:
                 yield PageBreak()
             written = f"{label} {text}".strip() if not number else text.strip()
@@ -233,7 +234,7 @@ class Flow:
                 continue
             elif not (any(codes) and element.tag in _SHOWN):
                 said = self._sign(element)
-                found.append("/" if element.tag == _DENOMINATOR else said or "")
+                found.append(said or _stroke(element))
                 if said is None:
                     stack.append(iter(element))
         return "".join(found)
@@ -303,7 +304,8 @@ def _mark_field(mark: Any, codes: list[bool]) -> None:
 def _rows(table: Any) -> Iterator[Any]:
     for child in table:
         if child.tag == qn("w:tr"):
-            yield child
+            if not _deleted(_child(child, "w:trPr")):
+                yield child
         elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:customXml")}:
             yield from _rows(child)
 
@@ -314,6 +316,19 @@ def _cells(row: Any) -> Iterator[Any]:
             yield child
         elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:customXml")}:
             yield from _cells(child)
+
+
+def _deleted(properties: Any) -> bool:
+    """Of a row or a paragraph's end: whether it was deleted, or moved elsewhere, while changes were tracked."""
+    return any(_child(properties, name) is not None for name in ("w:del", "w:moveFrom"))
+
+
+def _stroke(element: Any) -> str:
+    """What is drawn above an element: the stroke of a fraction, unless that has none."""
+    if element.tag != _DENOMINATOR:
+        return ""
+    kind = _child(_child(element.getparent(), "m:fPr"), "m:type")
+    return "" if kind is not None and kind.get(qn("m:val")) == "noBar" else "/"
 
 
 def _font(run: Any) -> str:

@@ -410,6 +410,31 @@ def test_the_code_of_a_field_may_go_on_in_other_paragraphs() -> None:
     assert runs(docx.Document(), begin + said.format("code") + apart + said.format("after")) == "kept\nafter"
 
 
+def test_deleted_items_and_rows_count_for_nothing() -> None:
+    document = docx.Document()
+    for text in ("one", "gone", "two"):
+        document.add_paragraph(text, style="List Number")
+    table = document.add_table(3, 2)
+    for place, cell in enumerate(cell for row in table.rows for cell in row.cells):
+        cell.text = f"cell {place}"
+    gone = "<w:r><w:t>gone</w:t></w:r>"
+    deleted = gone.replace("<w:r>", "<w:del><w:r>").replace("w:t>", "w:delText>") + "</w:del>"
+
+    def track(name: str, content: bytes) -> bytes:
+        if name != "word/document.xml":
+            return content
+        before, after = content.decode().split(gone)
+        before, _, properties = before.rpartition("</w:pPr>")
+        before += f"<w:rPr><w:del/></w:rPr></w:pPr>{properties}{deleted}{after}"
+        rows = before.split("<w:tr>")
+        return "<w:tr>".join([*rows[:2], f"<w:trPr><w:del/></w:trPr>{rows[2]}", *rows[3:]]).encode()
+
+    (page,) = texts(repacked(saved(document), track))
+    assert [line.text for line in page.lines] == ["1. one", "2. two", "cell 0", "cell 1", "cell 4", "cell 5"]
+    (cells,) = (block.table.cells for block in page.blocks if block.table)
+    assert [cell.row for cell in cells] == [0, 0, 1, 1]
+
+
 def test_boxes_to_be_ticked_are_seen() -> None:
     """Those of forms of old, which are fields without a result."""
     states = ("<w:checked/>", '<w:default w:val="1"/>', "", '<w:default/><w:checked w:val="0"/>')
@@ -536,8 +561,14 @@ def test_letters_in_a_font_of_signs_are_signs() -> None:
 
 
 def test_fractions_have_a_stroke() -> None:
-    half = "<m:f><m:num><m:r><m:t>1</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>"
-    assert runs(docx.Document(), f"<m:oMath {nsdecls('m')}>{half}</m:oMath>") == "kept 1/2"
+    """But for those that are drawn without."""
+    fraction = (
+        "<m:f><m:fPr>{}</m:fPr><m:num><m:r><m:t>1</m:t></m:r></m:num><m:den><m:r><m:t>2</m:t></m:r></m:den></m:f>"
+    )
+    written = (
+        fraction.format("") + fraction.format('<m:type m:val="noBar"/>') + fraction.format('<m:type m:val="lin"/>')
+    )
+    assert runs(docx.Document(), f"<m:oMath {nsdecls('m')}>{written}</m:oMath>") == "kept 1/2121/2"
 
 
 def test_signs_are_characters() -> None:
