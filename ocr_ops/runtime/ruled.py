@@ -40,7 +40,7 @@ def ruled_tables(text: Words, pixels: NDArray[np.uint8]) -> list[Ruled]:
         return []
     free = np.ones(len(text.words), bool)
     found = []
-    for grid in grids(pixels, text.turn, text.usual):
+    for grid in grids(pixels, text.turn, text.usual, text.level):
         if _run_over(level, grid, text.usual):
             continue
         words, inside = _held(text, grid, free)

@@ -20,6 +20,10 @@ MOST_CELLS = 4000
 """Of one grid."""
 LEAST_ACROSS, LEAST_DOWN = 3, 2
 """Rules of a grid: its rows lie between three, its columns may be open at the sides."""
+WITHIN, CORE = 0.5, 0.2
+"""Share of its length from which on a rule that runs through text is letters close to each other; and how far into
+text, in heights of it, rules may stand.
+"""
 GRAIN = 8.0
 """Pixels of the height of lines at which rules are looked for: finer pages are made coarser."""
 
@@ -46,12 +50,16 @@ class Grid:
     """Row by row."""
 
 
-def grids(page: NDArray[np.uint8], turn: NDArray[np.float64], line: float) -> list[Grid]:
+def grids(page: NDArray[np.uint8], turn: NDArray[np.float64], line: float, texts: NDArray[np.float64]) -> list[Grid]:
     """The ruled grids of two rows and two columns or more on a page, uint8 (H, W) or (H, W, 3).
 
-    `points @ turn`, (2, 2), is on the page turned level; `line` is the height of the page's lines, pixels.
+    `points @ turn`, (2, 2), is on the page turned level; `line` is the height of the page's lines, pixels; `texts`,
+    (N, 4), are left, right, top and bottom of its words, level.
     """
     across, down = _rules(page, turn, line)
+    inset = CORE * (texts[:, 3:] - texts[:, 2:3]) * [1, -1]
+    across = across[~_letters(across, texts[:, :2], texts[:, 2:] + inset)]
+    down = down[~_letters(down, texts[:, 2:], texts[:, :2] + inset)]
     if min(len(across), len(down)) < 2:
         return []
     near = TOUCH * line
@@ -105,6 +113,14 @@ def _rules(
     return found[0], found[1]
 
 
+def _letters(rules: NDArray[np.float64], along: NDArray[np.float64], through: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which rules, (R, 3), are letters of texts: where those begin and end, (N, 2), along the rules and across them."""
+    within = (rules[:, :1] > through[:, 0]) & (rules[:, :1] < through[:, 1])
+    shared = np.minimum(rules[:, 2:], along[:, 1]) - np.maximum(rules[:, 1:2], along[:, 0])
+    covered = np.where(within, np.maximum(shared, 0.0), 0.0).sum(axis=1)
+    return np.asarray(covered > WITHIN * (rules[:, 2] - rules[:, 1]))
+
+
 def _groups(meet: NDArray[np.bool_], least: int) -> list[NDArray[np.intp]]:
     """Rules that hang together by meeting (A, D), `least` or more: indices, those down the page counted on from those
     across.
@@ -128,7 +144,7 @@ def _grid(across: NDArray[np.float64], down: NDArray[np.float64], near: float) -
     y, row = _places(across[:, 0], near)
     x, column = _places(down[:, 0], near)
     # Tables are often open at their sides.
-    ends = np.median(across[:, 1:], axis=0)
+    ends = _ends(across, row)
     outer = [ends[:1]] * bool(ends[0] < x[0] - 2 * near), [ends[1:]] * bool(ends[1] > x[-1] + 2 * near)
     column += len(outer[0])
     x = np.concatenate([*outer[0], x, *outer[1]])
@@ -150,6 +166,15 @@ def _grid(across: NDArray[np.float64], down: NDArray[np.float64], near: float) -
         taken[i : i + high, j : j + wide] = True
         boxes.append(Box(i, j, high, wide))
     return Grid(x, y, tuple(boxes))
+
+
+def _ends(across: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Where most of the longer rules (A, 3) begin and end, each of the pieces that lie at one place, (A,): (2,)."""
+    first, last = np.full(row.max() + 1, np.inf), np.full(row.max() + 1, -np.inf)
+    np.minimum.at(first, row, across[:, 1])
+    np.maximum.at(last, row, across[:, 2])
+    long = last - first >= (last - first).max() / 2
+    return np.asarray(np.median([first[long], last[long]], axis=1))
 
 
 def _places(values: NDArray[np.float64], near: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:

@@ -236,6 +236,29 @@ def test_a_ruled_table_comes_as_cells() -> None:
     assert found.lines[-2].text == "last row 7.00"
 
 
+def test_letters_close_to_each_other_are_no_rules() -> None:
+    """Nor do they tell how wide a table is that is open at its right."""
+    x, y = [60, 180, 300, 420], [100, 160, 200, 240]
+    pixels = ruled(x, y)
+    for at in y:
+        pixels[at : at + 2, x[-1] : 540] = 40
+    texts = [["one header", "two lines"], ["of one line"], ["and of one"], ["open"]]
+    words = [
+        (a + 6, 120 - 14 * (len(lines) - 1) + 28 * i, text)
+        for a, lines in zip(x, texts, strict=True)
+        for i, text in enumerate(lines)
+    ]
+    words += [(a + 6, b + 10, f"{name} {b}") for b in y[1:-1] for a, name in zip(x, "abcd", strict=True)]
+    pieces = [(box(a, b, 108), text) for a, b, text in words]
+    for a, b, _ in words:
+        pixels[b + 8 : b + 12, a + 1 : a + 107] = 40
+    (block,) = page(pieces, pixels).blocks
+    assert block.table is not None
+    rows = [[" ".join(lines) for lines in texts], *([f"{name} {b}" for name in "abcd"] for b in y[1:-1])]
+    cells = [(cell.row, cell.column, cell.text) for cell in block.table.cells]
+    assert cells == [(row, column, text) for row, made in enumerate(rows) for column, text in enumerate(made)]
+
+
 def test_a_moved_page_takes_its_blocks_and_cells_along() -> None:
     """Every corner of every part."""
     found = page([*column(60, ["one", "two", "three"]), *column(600, ["1.00", "2.00", "3.00"])])
