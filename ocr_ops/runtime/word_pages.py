@@ -145,7 +145,7 @@ class Setter:
             if not fit and not self.empty:
                 yield self.page()
                 continue
-            self._table(rows[: max(fit, 1)], edges, size)
+            self._table(rows[: max(fit, 1)], edges, size, leftward=grid.leftward)
             rows = rows[max(fit, 1) :]
 
     def page(self) -> Page:
@@ -222,7 +222,7 @@ class Setter:
             places = tuple(range(first, len(self.lines)))
             self.blocks.append(Block(kind=kind, confidence=1.0, polygon=outline, lines=places, table=table))
 
-    def _table(self, rows: Sequence["_Row"], edges: Sequence[float], size: float) -> None:
+    def _table(self, rows: Sequence["_Row"], edges: Sequence[float], size: float, *, leftward: bool) -> None:
         first = len(self.lines)
         tops = list(accumulate((row.height for row in rows), initial=self.y))
         cells = []
@@ -230,6 +230,8 @@ class Setter:
             for cell, lines in row.cells:
                 span = min(cell.row_span, len(rows) - index)
                 begin, end = _sides(cell, edges)
+                if leftward:
+                    begin, end = edges[-1] - end, edges[-1] - begin
                 left = self.paper.left + begin
                 outline = self._box(left, tops[index], self.paper.left + end, tops[index + span])
                 words: list[tuple[int, int]] = []

@@ -55,6 +55,8 @@ class Grid:
     widths: tuple[int, ...] = ()
     """Of its columns, beside each other; it may tell none, or more or fewer than it has."""
     notes: tuple[str, ...] = ()
+    leftward: bool = False
+    """Whether its first column is the rightmost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,8 @@ class Flow:
                 column += span
             widest = max(widest, column)
         widths = (_value(column, 0, "w:w") for column in table.iterfind(f"{qn('w:tblGrid')}/{qn('w:gridCol')}"))
-        return Grid(max(widest, 1), tuple(cells), tuple(widths), tuple(notes))
+        leftward = _flag(_child(table, "w:tblPr"), "w:bidiVisual")
+        return Grid(max(widest, 1), tuple(cells), tuple(widths), tuple(notes), leftward)
 
     def plain(self, container: Any, part: Part) -> tuple[str, list[str]]:
         """What stands in a cell or a note as lines of text, and the footnotes it refers to."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import docx
+import numpy as np
 import pytest
 from docx.document import Document
 from docx.enum.section import WD_SECTION
@@ -229,6 +230,21 @@ def test_tables_have_cells() -> None:
             for a, b in page.lines[line].words[word].polygon:
                 assert min(x) <= a <= max(x)
                 assert min(y) <= b <= max(y)
+
+
+def test_tables_from_right_to_left_begin_on_the_right() -> None:
+    """With the same cells, in the same order."""
+    document = sample()
+    document.tables[0]._element.tblPr.append(parse_xml(f"<w:bidiVisual {nsdecls('w')}/>"))
+    (plain,), (turned,) = texts(saved(sample())), texts(saved(document))
+    assert turned.text == plain.text
+    rightward, leftward = (block.table for page in (plain, turned) for block in page.blocks if block.table)
+    for cell, other in zip(rightward.cells, leftward.cells, strict=True):
+        assert (cell.row, cell.column, cell.text) == (other.row, other.column, other.text)
+        left, right = other.polygon[0][0], other.polygon[1][0]
+        assert np.allclose((left, right), [plain.width - x for x, _ in cell.polygon[1::-1]], atol=0.2)
+        words = [turned.lines[line].words[word] for line, word in other.words]
+        assert all(left <= x <= right for word in words for x, _ in word.polygon)
 
 
 FIGURES = ["Description", "1,234,567.89", "Consequently", "Outstanding", "2026-11-26", "Responsibilities"]
