@@ -101,7 +101,7 @@ class Decoders:
             raise too_large(name, f"{len(data):,} bytes", f"at most {limits.max_bytes:,}")
         last, given, count = 0, 0, None
         for _ in range(_TRIES):
-            task = self._task("sheets", _after(options, last), limits, grey=grey)
+            task = self._task("sheets", data, _after(options, last), limits, grey=grey)
             warden = await self._ready(way)
             try:
                 with self._opened(warden, task, name, data) as decoder:
@@ -123,7 +123,7 @@ class Decoders:
     async def _pdf(
         self, reading: Reading, data: bytes, name: str, *, options: ReadOptions, limits: Limits, way: Way
     ) -> bytes:
-        task = self._task("pdf", options, limits)
+        task = self._task("pdf", data, options, limits)
         text = (await way.aside(reading.model_dump_json)).encode()
         for _ in range(_TRIES):
             warden = await self._ready(way)
@@ -139,7 +139,7 @@ class Decoders:
         raise broken(name, _ENDED)
 
     def _task(
-        self, make: Literal["sheets", "pdf"], options: ReadOptions, limits: Limits, *, grey: bool = False
+        self, make: Literal["sheets", "pdf"], data: bytes, options: ReadOptions, limits: Limits, *, grey: bool = False
     ) -> Task:
         return Task(
             make=make,
@@ -150,7 +150,7 @@ class Decoders:
             max_pages=limits.max_pages,
             pdf_dpi=limits.pdf_dpi,
             grey=grey,
-            caps=self._caps(limits),
+            caps=self.caps if image_format(data) in _SCANS else self._caps(limits),
         )
 
     def _caps(self, limits: Limits) -> Caps:

@@ -222,6 +222,11 @@ def test_scans_follow_each_other_in_a_process(decoders: Decoders) -> None:
     assert opened_by(decoders, scan()) != first
 
 
+def test_scans_of_jobs_and_others_follow_each_other(decoders: Decoders) -> None:
+    """They have one page each, however many a job's document may have."""
+    assert opened_by(decoders, scan()) == opened_by(decoders, scan(), Limits(max_pages=1000))
+
+
 def test_what_has_many_parts_has_a_process_to_itself(decoders: Decoders) -> None:
     [idle] = opened_by(decoders, scan())
     asyncio.run(collected(decoders, tiff()))
