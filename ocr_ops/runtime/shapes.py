@@ -6,6 +6,7 @@ the run itself takes 1 to 3. Pages and crops change it with nearly every call. A
 shape works it out once.
 """
 
+import os
 import threading
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -17,7 +18,10 @@ from numpy.typing import NDArray
 OFTEN = 4
 """Times a shape has come before it is given a session: loading one costs as much as some changes of shape."""
 MOST = 64
-"""Sessions beside the common one; each holds the weights, 2 to 12 MB, and the memory of one call."""
+"""Sessions beside the common one. Each has memory of its own: 400 MB with the small networks, most of it what cuDNN
+works in."""
+FREE = 0.5
+"""Of the GPU's memory: with less than this there are no more sessions. Calls of all sizes need the rest."""
 ROWS = 4
 """Inputs of a batch are filled up to a power of this: so that there are few shapes, and none is mostly filling."""
 
@@ -27,9 +31,13 @@ Shape = tuple[int, ...]
 class ByShape:
     """The sessions of one graph. May be used by several threads at once."""
 
-    def __init__(self, common: Any, load: Callable[[], Any], most: int = MOST) -> None:
-        """`common` runs whatever comes seldom; `load` makes another session of the same graph."""
-        self._common, self._load, self._most = common, load, most
+    def __init__(
+        self, common: Any, load: Callable[[], Any], free: Callable[[], float] | None = None, most: int = MOST
+    ) -> None:
+        """`common` runs whatever comes seldom; `load` makes another session of the same graph. `free` tells how much of
+        the memory they take is free, 0 to 1; None: `free_memory`.
+        """
+        self._common, self._load, self._free, self._most = common, load, free or free_memory, most
         self._own: OrderedDict[Shape, Any] = OrderedDict()
         """The one used last at the end."""
         self._seen: Counter[Shape] = Counter()
@@ -44,6 +52,11 @@ class ByShape:
             self._seen[shape] += 1
             if self._seen[shape] != OFTEN:
                 return self._common
+            if self._free() < FREE:
+                self._seen[shape] = 0
+                if not self._own:
+                    return self._common
+                del self._seen[self._own.popitem(last=False)[0]]
         try:
             made = self._load()  # others who come with this shape meanwhile make do with the common one
         except Exception:  # noqa: BLE001  no memory for it; if it is the graph, the common one will tell
@@ -55,6 +68,23 @@ class ByShape:
             while len(self._own) > self._most:
                 del self._seen[self._own.popitem(last=False)[0]]
         return made
+
+
+def free_memory() -> float:
+    """How much of the memory of this process's GPU is free, 0 to 1; 0 where NVIDIA's driver does not tell."""
+    import pynvml  # noqa: PLC0415  of the `gpu` extra, and of BentoML's
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")[0] or "0"
+    try:
+        pynvml.nvmlInit()
+        by_number = visible.isdecimal()
+        gpu = (
+            pynvml.nvmlDeviceGetHandleByIndex(int(visible)) if by_number else pynvml.nvmlDeviceGetHandleByUUID(visible)
+        )
+        memory = pynvml.nvmlDeviceGetMemoryInfo(gpu)
+    except pynvml.NVMLError:
+        return 0.0
+    return float(memory.free / memory.total)
 
 
 def filled(batch: NDArray[np.float32]) -> NDArray[np.float32]:
