@@ -145,7 +145,7 @@ def _linked(data: bytes) -> bytes:
             links = parse_xml(package.read(name))
             lost = [
                 link
-                for link in links
+                for link in links.iterchildren("{*}Relationship")
                 if link.get("TargetMode") != "External"
                 and PackURI.from_rel_ref(f"/{folder}", link.get("Target", "")) not in names
             ]

@@ -560,7 +560,7 @@ def test_links_to_what_is_not_there_are_passed_over(target: str) -> None:
     document = sample()
     document.add_picture(png())
     kind = b"http://schemas.openxmlformats.org/officeDocument/2006/relationships/image"
-    link = b'<Relationship Id="rId99" Type="%s" Target="%s"/></Relationships>' % (kind, target.encode())
+    link = b'<!-- remark --><Relationship Id="rId99" Type="%s" Target="%s"/></Relationships>' % (kind, target.encode())
 
     def linked(name: str, content: bytes) -> bytes:
         return content.replace(b"</Relationships>", link) if name == "word/_rels/document.xml.rels" else content
