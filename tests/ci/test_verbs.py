@@ -105,7 +105,7 @@ def test_every_direct_dependency_is_credited() -> None:
     asked = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
     text = (ROOT / "docs" / "licences.md").read_text()
 
-    names = {re.split(r"[[<>=]", requirement)[0].lower() for requirement in asked}
+    names = {re.split(r"[\[<>=]", requirement)[0].lower() for requirement in asked}
     assert {name for name in names if not name.startswith("types-") and name not in text} == set()
 
 
