@@ -6,8 +6,9 @@ One with more than its share asks those it answers to connect anew, and whoever 
 """
 
 import fcntl
-import mmap
 import os
+from array import array
+from contextlib import suppress
 from pathlib import Path
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from bentos.lending import GROUP
 
 FILE = "inside"
-"""Of the group's folder: a number for each worker."""
+"""Of the group's folder, there before any worker is: a number for each."""
 MOST_WORKERS = 64
-SIZE = 4
-"""Bytes of a number."""
+NUMBER = "I"
+SIZE = array(NUMBER).itemsize
 TIMES, MORE = 1.5, 2
 """A worker has more than its share with so many times the mean of all, and so many more."""
 
@@ -28,19 +29,21 @@ class Shares:
 
     def __init__(self, path: Path, workers: int) -> None:
         self._workers = workers
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._file, MOST_WORKERS * SIZE)
-        self._numbers = memoryview(mmap.mmap(self._file, MOST_WORKERS * SIZE)).cast("I")
-        self._own = next(place for place in range(MOST_WORKERS) if self._taken(place))
-        self._numbers[self._own] = 0
+        self._inside = 0
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._place = next(place for place in range(MOST_WORKERS) if self._taken(place))
+        self.add(0)
 
     def add(self, requests: int) -> None:
         """So many more are inside."""
-        self._numbers[self._own] += requests
+        self._inside += requests
+        with suppress(OSError):  # a full disk: clients are spread less evenly
+            os.pwrite(self._file, array(NUMBER, [self._inside]).tobytes(), self._place * SIZE)
 
     def too_many(self) -> bool:
         """Whether others have room for what this worker has inside."""
-        return self._numbers[self._own] > TIMES * sum(self._numbers) / self._workers + MORE
+        numbers = array(NUMBER, os.pread(self._file, MOST_WORKERS * SIZE, 0))
+        return self._inside > TIMES * sum(numbers) / self._workers + MORE
 
     def _taken(self, place: int) -> bool:
         try:

@@ -20,6 +20,7 @@ from circus.arbiter import Arbiter
 from circus.controller import Controller
 from circus.exc import ConflictError
 
+from bentos import evenly
 from bentos.champion import asked_address, end, require_attested, require_champion, require_port
 from bentos.connections import allow_many
 from bentos.hop import KEY
@@ -49,7 +50,7 @@ def check_group() -> None:
     _check()
     os.environ[KEY] = os.environ.get(KEY) or secrets.token_urlsafe(32)
     os.environ[GROUP] = _folder()
-    for name in (LOCK, DRAINING):
+    for name in (LOCK, DRAINING, evenly.FILE):
         Path(os.environ[GROUP], name).touch(0o600)
 
 

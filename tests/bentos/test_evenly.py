@@ -7,8 +7,17 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Message
 
-from bentos.evenly import Evenly, Shares, evenly
+from bentos.evenly import FILE, Evenly, Shares, evenly
 from bentos.lending import GROUP
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """As the group has it before any worker starts."""
+    made = tmp_path / FILE
+    made.touch()
+    return made
+
 
 OTHER = """
 import sys
@@ -41,8 +50,8 @@ class Other:
         self.process.communicate()
 
 
-def test_a_worker_has_too_many_while_the_other_has_room(tmp_path: Path) -> None:
-    shares, other = Shares(tmp_path / "inside", 2), Other(tmp_path / "inside")
+def test_a_worker_has_too_many_while_the_other_has_room(file: Path) -> None:
+    shares, other = Shares(file, 2), Other(file)
     try:
         shares.add(2)
         assert not shares.too_many()  # too few to send anybody away
@@ -56,21 +65,21 @@ def test_a_worker_has_too_many_while_the_other_has_room(tmp_path: Path) -> None:
         other.kill()
 
 
-def test_what_a_killed_worker_had_is_forgotten_by_the_one_in_its_place(tmp_path: Path) -> None:
-    shares, other = Shares(tmp_path / "inside", 2), Other(tmp_path / "inside")
+def test_what_a_killed_worker_had_is_forgotten_by_the_one_in_its_place(file: Path) -> None:
+    shares, other = Shares(file, 2), Other(file)
     other.add(100)
     shares.add(10)
     assert not shares.too_many()
     other.kill()
-    other = Other(tmp_path / "inside")
+    other = Other(file)
     try:
         assert shares.too_many()
     finally:
         other.kill()
 
 
-def test_an_answer_of_a_worker_with_too_many_ends_its_connection(tmp_path: Path) -> None:
-    shares = Shares(tmp_path / "inside", 2)
+def test_an_answer_of_a_worker_with_too_many_ends_its_connection(file: Path) -> None:
+    shares = Shares(file, 2)
     app = Evenly(PlainTextResponse("read"), shares)
     assert b"connection" not in asyncio.run(answered(app))
     shares.add(10)
@@ -79,8 +88,8 @@ def test_an_answer_of_a_worker_with_too_many_ends_its_connection(tmp_path: Path)
     assert b"connection" not in asyncio.run(answered(app))
 
 
-def test_a_worker_alone_keeps_everybody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(GROUP, str(tmp_path))
+def test_a_worker_alone_keeps_everybody(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    monkeypatch.setenv(GROUP, str(file.parent))
     app = PlainTextResponse("read")
     assert evenly(app, 1) is app
     assert isinstance(evenly(app, 2), Evenly)
