@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
-"""What Python has in a name for bytes that are no UTF-8, and JSON may have in a text; no encoding takes them."""
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, but for tabs and ends of lines; and what Python has in a name for bytes that are no UTF-8, and
+JSON may have in a text: no encoding takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +85,7 @@ def shown(path: Path) -> str:
 
 
 def legible(name: str) -> str:
-    """A file's name as it can be printed and sent: U+FFFD stands for bytes that are no UTF-8. It opens nothing."""
-    return _SURROGATES.sub("\ufffd", name)
+    """A file's name as it can be printed and sent: U+FFFD stands for bytes that are no UTF-8, and for what terminals
+    obey. It opens nothing.
+    """
+    return _UNSEEN.sub("\ufffd", name)
