@@ -15,7 +15,7 @@ import click
 from ocr_ops.cli import auditing, data, importing, keys, measure, models, optimizing, reading, releases, searching
 from ocr_ops.cli.options import ReaderGone, cli
 from ocr_ops.core.errors import ExitCode, OcrOpsError
-from ocr_ops.core.workspace import legible
+from ocr_ops.core.workspace import printable
 
 __all__ = [
     "auditing",
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli.main(arguments, prog_name="ocr-ops", standalone_mode=False)
     except OcrOpsError as error:
-        click.echo(f"ocr-ops: {legible(str(error))}", err=True)
+        click.echo(f"ocr-ops: {printable(str(error))}", err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

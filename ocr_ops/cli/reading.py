@@ -28,7 +28,7 @@ from ocr_ops.core.errors import (
 )
 from ocr_ops.core.options import OutputFormat, ReadOptions
 from ocr_ops.core.record import write_atomic
-from ocr_ops.core.workspace import Workspace, legible, shown
+from ocr_ops.core.workspace import Workspace, legible, printable, shown
 
 if TYPE_CHECKING:
     from ocr_ops.cli.readers import Reads
@@ -197,7 +197,7 @@ class _Work:
         except _HOPELESS:
             raise
         except OcrOpsError as error:
-            told, path = legible(str(error)), legible(document.path)
+            told, path = printable(str(error)), printable(document.path)
             self.bar.say(f"ocr-ops: {told if told.startswith(path) else f'{path}: {told}'}")
             return error.exit_code
         else:

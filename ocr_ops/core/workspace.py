@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, but for tabs and ends of lines; and what Python has in a name for bytes that are no UTF-8, and
-JSON may have in a text: no encoding takes them."""
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""What Python has in a name for bytes that are no UTF-8, and JSON may have in a text; no encoding takes them."""
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters, but for tabs and ends of lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,14 @@ class Workspace:
 def shown(path: Path) -> str:
     """A path as a person would type it from here."""
     whole, here = path.absolute(), Path.cwd()
-    return legible(str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole))
+    return printable(str(whole.relative_to(here)) if whole.is_relative_to(here) else str(whole))
 
 
 def legible(name: str) -> str:
-    """A file's name as it can be printed and sent: U+FFFD stands for bytes that are no UTF-8, and for what terminals
-    obey. It opens nothing.
-    """
-    return _UNSEEN.sub("\ufffd", name)
+    """A file's name as it can be sent: U+FFFD stands for bytes that are no UTF-8. It opens nothing."""
+    return _SURROGATES.sub("\ufffd", name)
+
+
+def printable(text: str) -> str:
+    """A text with names in it as a terminal may be given it: `legible`, and without what terminals obey."""
+    return _OBEYED.sub("\ufffd", legible(text))

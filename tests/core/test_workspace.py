@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ocr_ops.core.workspace import Workspace, legible, shown
+from ocr_ops.core.workspace import Workspace, printable, shown
 
 
 def test_home_and_store_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,5 +30,5 @@ def test_paths_are_shown_as_they_would_be_typed(tmp_path: Path, monkeypatch: pyt
 
 
 def test_names_are_printed_without_what_terminals_obey() -> None:
-    assert legible("scan\x1b]0;owned\x07 \x9b2J\udce4.png") == "scan\ufffd]0;owned\ufffd \ufffd2J\ufffd.png"
-    assert legible("Größe\t一\n") == "Größe\t一\n"
+    assert printable("scan\x1b]0;owned\x07 \x9b2J\udce4.png") == "scan\ufffd]0;owned\ufffd \ufffd2J\ufffd.png"
+    assert printable("Größe\t一\n") == "Größe\t一\n"
