@@ -11,6 +11,7 @@ with warnings.catch_warnings():
     import bentoml  # noqa: F401
 
 from ocr_ops.core.release import Release
+from ocr_ops.core.serving import ServingSettings, settings_file
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import Server, serve
 from tests.redis_server import RedisServer, redis_running
@@ -21,9 +22,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Release]:
-    """A workspace with a tiny champion."""
+    """A workspace with a tiny champion, of which one gateway worker knows everything, however large the machine is."""
     workspace = Workspace(tmp_path_factory.mktemp("served") / "home")
-    return workspace, build_release(workspace.champion)
+    release = build_release(workspace.champion)
+    ServingSettings(gateway_workers=1).save(settings_file(workspace, release.digest))
+    return workspace, release
 
 
 @pytest.fixture(scope="session")
