@@ -31,9 +31,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Release
 
 @pytest.fixture(scope="session")
 def server(served: tuple[Workspace, Release]) -> Iterator[Server]:
-    """`bentoml serve .` of this clone, with that champion. It reads what it is asked, also what it has just read."""
+    """`bentoml serve .` of this clone, with that champion. It reads what it is asked, also what it has just read, and
+    keeps an audit log.
+    """
     workspace, _ = served
     env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_MAX_IN_FLIGHT": "4", "OCR_OPS_CACHE": "off"}
+    env["OCR_OPS_AUDIT"] = "on"
     with serve(ROOT, env=env, log=workspace.home / "server.log") as running:
         yield running
 

@@ -16,8 +16,7 @@ from ocr_ops.core.audit import AuditLog, Event
 from ocr_ops.core.record import digest_bytes
 from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
-from ocr_ops.release.server import Server, serve
-from tests.bentos.conftest import ROOT
+from ocr_ops.release.server import Server
 from tests.tiny import draw
 
 
@@ -27,18 +26,9 @@ def png(*lines: str) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.fixture(scope="module")
-def audited(served: tuple[Workspace, Release]) -> Iterator[Server]:
-    """As `server`, and it keeps an audit log."""
-    workspace, _ = served
-    env = {"OCR_OPS_HOME": str(workspace.home), "OCR_OPS_CACHE": "off", "OCR_OPS_AUDIT": "on"}
-    with serve(ROOT, env=env, log=workspace.home / "preview.log") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(audited: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=audited.url, timeout=60) as client:
+@pytest.fixture
+def client(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
@@ -77,9 +67,9 @@ def test_who_looked_at_which_document_is_recorded(client: httpx.Client, served: 
     assert (found.action, found.outcome, found.documents) == ("POST /v1/preview", "done", (digest_bytes(data),))
 
 
-def test_a_body_that_does_not_come_is_waited_for_until_the_deadline(audited: Server) -> None:
+def test_a_body_that_does_not_come_is_waited_for_until_the_deadline(server: Server) -> None:
     """Not for the minute that a body may take."""
-    host, port = audited.url.removeprefix("http://").split(":")
+    host, port = server.url.removeprefix("http://").split(":")
     head = f"POST /v1/preview HTTP/1.1\r\nHost: localhost\r\n{HEADER}: 300\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000\r\n\r\n--x\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as connection:
