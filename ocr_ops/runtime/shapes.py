@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 OFTEN = 4
 """Times a shape has come before it is given a session: loading one costs as much as some changes of shape."""
 MOST = 64
-"""Sessions beside the common one. Each has memory of its own: 400 MB with the small networks, most of it what cuDNN
-works in."""
+"""Sessions beside the common one. Each has memory of its own: 76 of the small networks at most took 32 GB."""
 FREE = 0.5
 """Of the GPU's memory: with less than this there are no more sessions. Calls of all sizes need the rest."""
 ROWS = 4

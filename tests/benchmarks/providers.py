@@ -45,9 +45,7 @@ def measure(name: str, bundle: ModelBundle, providers: Sequence[str]) -> list[li
             times.append(median(timed(session, batch)[0] for _ in range(ROUNDS)))
         apart = max(float(np.abs(made - outputs[0]).max()) for made in outputs[1:])
         cells = [f"{first:.1f} / {rest:.2f}" for first, rest in zip(firsts, times, strict=True)]
-        rows.append(
-            [bundle.path.name, bundle.manifest.precision, f"{count} x {height} x {width}", *cells, f"{apart:.1e}"]
-        )
+        rows.append([name, f"{count} x {height} x {width}", *cells, f"{apart:.1e}"])
     return rows
 
 

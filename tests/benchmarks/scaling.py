@@ -2,8 +2,8 @@
 
 `python -m tests.benchmarks.scaling RELEASE DOCUMENT... --workers 1,1,1 --workers 2,1,1` prints a table, a row for
 each; the numbers are of gateway, detection and recognition workers, and without any as many as the service takes by
-itself. `--provider` says what runs the models. The first
-row is a process on each core with the documents in memory, on the CPU.
+itself. `--provider` says what runs the models. With `--here` the first row is a process on each core with the documents
+in memory, on the CPU.
 """
 
 import argparse
