@@ -12,7 +12,8 @@ from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.images import image_format, image_sheets
 from ocr_ops.runtime.pdf import is_pdf, pdf_sheets
 from ocr_ops.runtime.sheet import LIMITS, Limits, Sheet, broken, too_large
-from ocr_ops.runtime.word import is_word, word_sheets
+from ocr_ops.runtime.word import word_sheets
+from ocr_ops.runtime.word_package import is_word
 
 __all__ = ["LIMITS", "Limits", "Sheet", "page_images", "sheets"]
 

@@ -8,7 +8,7 @@ from math import sqrt
 from typing import Literal, NamedTuple
 
 from ocr_ops.core.reading import Block, Cell, Line, Page, Polygon, Table, Word
-from ocr_ops.runtime.word_text import Grid, GridCell, Text
+from ocr_ops.runtime.word_items import Grid, GridCell, Picture, Text
 
 LEADING = 1.3
 """From line to line, in sizes."""
@@ -43,7 +43,7 @@ class Placed(NamedTuple):
 
 Row = list[Placed]
 """A line."""
-Margins = tuple[Sequence[Text], Sequence[Text]]
+Margins = tuple[Sequence[Text | Picture], Sequence[Text | Picture]]
 """Header and footer."""
 
 
@@ -91,6 +91,8 @@ class Setter:
     """Whether the page has no more than a header."""
     notes: list[list[Row]] = field(default_factory=list)
     """The lines of each footnote that is still to be set."""
+    pictures: list[bytes] = field(default_factory=list)
+    """In the headers and footers of the pages given."""
 
     def __post_init__(self) -> None:
         self._begin()
@@ -153,6 +155,7 @@ class Setter:
         self._foot()
         self.y = self.paper.height - 0.6 * self.paper.bottom
         self._margin(self._margins[1], self.paper.bottom)
+        self.pictures += (item.data for items in self._margins for item in items if isinstance(item, Picture))
         width, height = (max(1, round(side * self.scale)) for side in (self.paper.width, self.paper.height))
         page = Page(width=width, height=height, source="text-layer", lines=tuple(self.lines), blocks=tuple(self.blocks))
         self.lines, self.blocks, self.count = [], [], self.count + 1
@@ -183,11 +186,12 @@ class Setter:
         self._margin(self._margins[0], self.paper.top)
         self.y, self.empty = self.paper.top, True
 
-    def _margin(self, items: Sequence[Text], deep: float) -> None:
+    def _margin(self, items: Sequence[Text | Picture], deep: float) -> None:
         """A header or footer, all of it, made small enough for the part of its margin that it has."""
         size, room = NOTE_SIZE, 0.6 * deep
+        said = [item.text for item in items if isinstance(item, Text)]
         while True:
-            texts = [rows for item in items if (rows := wrapped(item.text, size, self._wide))]
+            texts = [rows for text in said if (rows := wrapped(text, size, self._wide))]
             need = size * (LEADING * sum(map(len, texts)) + 0.4 * max(0, len(texts) - 1))
             if need <= room:
                 break

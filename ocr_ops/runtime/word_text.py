@@ -1,79 +1,43 @@
 """What stands in a Word document, in its order: paragraphs, headings, tables, pictures, breaks."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 from docx.document import Document
 from docx.opc.part import Part
 from docx.oxml.ns import qn
 
+from ocr_ops.core.errors import UnreadableDocument
+from ocr_ops.runtime.word_chunks import chunk_items
+from ocr_ops.runtime.word_items import (
+    HEADING_SIZES,
+    MOST_COLUMNS,
+    TEXT_SIZE,
+    Grid,
+    GridCell,
+    Item,
+    PageBreak,
+    Picture,
+    SectionEnd,
+    Text,
+)
 from ocr_ops.runtime.word_lists import Lists
 from ocr_ops.runtime.word_notes import INVISIBLE, NOTES, Notes
+from ocr_ops.runtime.word_package import is_word, word_document
 from ocr_ops.runtime.word_signs import sign, signs
 
-TEXT_SIZE = 11.0
-_HEADING_SIZES = (22.0, 18.0, 15.0, 13.0, 12.0)
-"""Points, of titles and of headings from the first level on; smaller ones are as large as the last."""
 _TEXT = {qn("w:t"), qn("m:t")}
 _OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
 _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
 _SHOWN = {*_TEXT, *_SIGNS, *NOTES, qn("w:br"), qn("w:sym")}
 """What a paragraph says something by."""
 _RUN, _FIELD, _DENOMINATOR = qn("w:r"), qn("w:fldChar"), qn("m:den")
-_MOST_COLUMNS = 256
-"""Of one table: Word's own have 63. Outputs have a place for each in every row, whatever stands there."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A paragraph, with its number or bullet if it has one."""
-
-    text: str
-    """Lines as they are parted by hand."""
-    size: float = TEXT_SIZE
-    heading: bool = False
-    notes: tuple[str, ...] = ()
-    """Footnotes that it refers to, for the foot of its page."""
-
-
-@dataclass(frozen=True, slots=True)
-class GridCell:
-    text: str
-    row: int
-    column: int
-    row_span: int = 1
-    column_span: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """A table. Tables within its cells are text of those."""
-
-    columns: int
-    cells: tuple[GridCell, ...]
-    widths: tuple[int, ...] = ()
-    """Of its columns, beside each other; it may tell none, or more or fewer than it has."""
-    notes: tuple[str, ...] = ()
-    leftward: bool = False
-    """Whether its first column is the rightmost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    data: bytes
-
-
-class PageBreak:
-    """What follows stands on another page."""
-
-
-@dataclass(frozen=True, slots=True)
-class SectionEnd:
-    """The section that ends here is the next one of the document."""
-
-
-Item = Text | Grid | Picture | PageBreak | SectionEnd
+_LENGTH = re.compile(r"(-?\d{1,9}(?:\.\d*)?)(mm|cm|in|pt|pc|pi|)")
+_UNITS = {"": 0.05, "pt": 1.0, "pc": 12.0, "pi": 12.0, "in": 72.0, "cm": 72 / 2.54, "mm": 7.2 / 2.54}
+"""In points."""
 
 
 @dataclass(slots=True)
@@ -84,6 +48,8 @@ class Flow:
     styles: dict[str, Any] = field(default_factory=dict)
     hiding: frozenset[str] = frozenset()
     """The styles whose text is hidden."""
+    within: bool = False
+    """Whether the document is set into another."""
     notes: Notes = field(init=False)
     lists: Lists = field(init=False)
 
@@ -113,13 +79,15 @@ class Flow:
                 yield from self._pictures(child, part)
             elif child.tag in {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:customXml"), qn("w:smartTag")}:
                 yield from self.items(child, part, codes if whole else None)
+            elif child.tag == qn("w:altChunk"):
+                yield from self._chunk(child, part)
 
     def _paragraph(self, paragraph: Any, part: Part, codes: list[bool]) -> Iterator[Item]:
         properties = paragraph.find(qn("w:pPr"))
         level = self._heading(properties)
         if _flag(properties, "w:pageBreakBefore"):
             yield PageBreak()
-        size = TEXT_SIZE if level is None else _HEADING_SIZES[min(level, len(_HEADING_SIZES) - 1)]
+        size = TEXT_SIZE if level is None else HEADING_SIZES[min(level, len(HEADING_SIZES) - 1)]
         notes = tuple(self.notes.referred(paragraph, self))
         said = self._text(paragraph, codes)
         label = "" if _deleted(_child(properties, "w:rPr")) and not said.strip() else self.lists.label(properties)
@@ -165,13 +133,13 @@ class Flow:
         notes: list[str] = []
         for row, line in enumerate(_rows(table)):
             before = line.find(f"{qn('w:trPr')}/{qn('w:gridBefore')}")
-            column = min(_value(before, 0), _MOST_COLUMNS - 1)
+            column = min(_value(before, 0), MOST_COLUMNS - 1)
             for cell in _cells(line):
                 properties = cell.find(qn("w:tcPr"))
-                if column == _MOST_COLUMNS:
-                    msg = f"a table of over {_MOST_COLUMNS} columns"
+                if column == MOST_COLUMNS:
+                    msg = f"a table of over {MOST_COLUMNS} columns"
                     raise ValueError(msg)
-                span = min(max(1, _value(_child(properties, "w:gridSpan"), 1)), _MOST_COLUMNS - column)
+                span = min(max(1, _value(_child(properties, "w:gridSpan"), 1)), MOST_COLUMNS - column)
                 merge = _child(properties, "w:vMerge")
                 above = open_at.get(column)
                 if merge is not None and merge.get(qn("w:val")) != "restart" and above is not None:
@@ -184,7 +152,8 @@ class Flow:
                     notes += noted
                 column += span
             widest = max(widest, column)
-        widths = (_value(column, 0, "w:w") for column in table.iterfind(f"{qn('w:tblGrid')}/{qn('w:gridCol')}"))
+        columns = table.iterfind(f"{qn('w:tblGrid')}/{qn('w:gridCol')}")
+        widths = (max(points(column, "w:w", 0.0), 0.0) for column in columns)
         leftward = _flag(_child(table, "w:tblPr"), "w:bidiVisual")
         return Grid(max(widest, 1), tuple(cells), tuple(widths), tuple(notes), leftward)
 
@@ -199,6 +168,25 @@ class Flow:
                 texts += [inner.text for inner in item.cells]
                 notes += item.notes
         return "\n".join(text for text in texts if text), notes
+
+    def _chunk(self, element: Any, part: Part) -> Iterator[Item]:
+        """What is set in as it is: a web page, a text, or another document without those that are set into it."""
+        link = part.rels.get(element.get(qn("r:id"), ""))
+        if link is None or link.is_external:
+            return
+        inner = link.target_part
+        if not is_word(inner.blob):
+            yield from chunk_items(inner.blob, inner.content_type)
+        elif not self.within:
+            try:
+                flow = Flow(word_document(inner.blob, inner.partname), within=True)
+            except UnreadableDocument as error:
+                if error.http_status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+                    raise
+                return  # it is no reason to refuse the text around it
+            body = flow.items(flow.document.element.body, flow.document.part)
+            yield from (item for item in body if not isinstance(item, SectionEnd))
+            self.notes.ends += flow.notes.ends
 
     def _pictures(self, element: Any, part: Part) -> Iterator[Picture]:
         """Those that are in the document. What is linked from elsewhere is left there."""
@@ -228,7 +216,7 @@ class Flow:
             if element is None:
                 stack.pop()
             elif element.tag == _FIELD:
-                found.append("" if any(codes) else _box(element))
+                found.append("" if any(codes) else _entered(element))
                 _mark_field(element, codes)
             elif element.tag == _RUN and self._hidden(element):
                 for mark in element.iter(_FIELD):  # what it begins or ends may be seen
@@ -285,13 +273,18 @@ def _ends_its_fields(container: Any) -> bool:
     return kinds.count("begin") == kinds.count("end")
 
 
-def _box(mark: Any) -> str:
-    """What a field shows that is a box to be ticked: it has no result."""
-    box = _child(_child(mark, "w:ffData"), "w:checkBox")
-    if box is None:
+def _entered(mark: Any) -> str:
+    """What is shown of a field of a form that has no result: a box to be ticked, or what is chosen of a list."""
+    properties = _child(mark, "w:ffData")
+    box, choice = _child(properties, "w:checkBox"), _child(properties, "w:ddList")
+    if box is not None:
+        ticked = "w:default" if _child(box, "w:checked") is None else "w:checked"
+        return "☒" if _flag(box, ticked) else "☐"
+    if choice is None:
         return ""
-    ticked = "w:default" if _child(box, "w:checked") is None else "w:checked"
-    return "☒" if _flag(box, ticked) else "☐"
+    entries = choice.findall(qn("w:listEntry"))
+    chosen = _value(_child(choice, "w:result"), _value(_child(choice, "w:default"), 0))
+    return str(entries[chosen].get(qn("w:val"), "")) if chosen < len(entries) else ""
 
 
 def _mark_field(mark: Any, codes: list[bool]) -> None:
@@ -347,6 +340,12 @@ def _child(element: Any, name: str) -> Any:
 def _value(element: Any, default: int, name: str = "w:val") -> int:
     written = element.get(qn(name), "").partition(".")[0][:9] if element is not None else ""
     return int(written) if written.isascii() and written.isdigit() else default
+
+
+def points(element: Any, name: str, usual: float) -> float:
+    """A length, which is in twentieths of a point where it names no unit."""
+    found = _LENGTH.fullmatch(element.get(qn(name), "")) if element is not None else None
+    return float(found[1]) * _UNITS[found[2]] if found else usual
 
 
 def _flag(properties: Any, name: str) -> bool:

@@ -384,6 +384,51 @@ def test_pictures_follow_the_page_they_stand_on() -> None:
     assert all(sheet.text is not None for sheet in opened(broken))
 
 
+def test_pictures_in_headers_and_footers_are_read_once() -> None:
+    """After the first page that shows them; those of headers that no page has are not."""
+    document = docx.Document()
+    section = document.sections[0]
+    section.different_first_page_header_footer = True
+    section.first_page_header.paragraphs[0].add_run().add_picture(png((300, 200)))
+    section.header.paragraphs[0].add_run().add_picture(png((400, 200)))
+    section.header.add_paragraph().add_run().add_picture(png((20, 20)))
+    section.footer.paragraphs[0].add_run().add_picture(png((300, 200)))
+    section.even_page_header.paragraphs[0].add_run().add_picture(png((500, 200)))
+    document.add_paragraph("first")
+    for text in ("second", "third"):
+        document.add_page_break()
+        document.add_paragraph(text)
+    found = [sheet.text.text if sheet.text else np.shape(sheet.image)[1] for sheet in opened(saved(document))]
+    assert found == ["first", 300, "second", 400, "third"]
+
+
+def strict(data: bytes) -> bytes:
+    """The document as Word saves one in the strict form of ISO 29500, lengths in points among it."""
+    usual, form = (
+        re.compile(rb'"http://schemas.openxmlformats.org/(?!package)(\w+)/2006/'),
+        rb'"http://purl.oclc.org/ooxml/\1/',
+    )
+    lengths = re.compile(rb'(?<=w:)(w|h|left|right|top|bottom)="(\d+)"')
+
+    def change(name: str, content: bytes) -> bytes:
+        content = usual.sub(form, content)
+        if name != "word/document.xml":
+            return content
+        return lengths.sub(lambda found: b'%s="%gpt"' % (found[1], int(found[2]) / 20), content)
+
+    return repacked(data, change)
+
+
+def test_the_strict_form_is_read_as_the_usual_one() -> None:
+    document = sample()
+    document.add_picture(png())
+    document.tables[0].columns[0].width = Pt(200)
+    usual, found = opened(saved(document)), opened(strict(saved(document)))
+    assert [sheet.text for sheet in found] == [sheet.text for sheet in usual]
+    assert len(found) == 2
+    assert found[1].image is not None
+
+
 def test_deleted_text_and_fields_are_not_shown() -> None:
     shown = b"<w:ins><w:r><w:t>added</w:t></w:r></w:ins><w:del><w:r><w:delText>gone</w:delText></w:r></w:del>"
     shown += b"<w:r><w:instrText>PAGE</w:instrText></w:r><w:r><w:tab/><w:t>end</w:t><w:br/><w:t>next</w:t></w:r>"
@@ -461,6 +506,18 @@ def test_boxes_to_be_ticked_are_seen() -> None:
         one = field("<w:r><w:instrText>FORMCHECKBOX</w:instrText></w:r>", result)
         written += one.replace(f"{begin}/>", f"{begin}>{box}</w:fldChar>")
     assert runs(docx.Document(), written) == "kept ☒☒☐☐"
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [('<w:result w:val="2"/>', "three"), ('<w:default w:val="1"/>', "two"), ("", "one"), ('<w:result w:val="9"/>', "")],
+)
+def test_what_is_chosen_of_a_list_is_seen(state: str, shown: str) -> None:
+    """In forms of old, in which it is no result either."""
+    entries = "".join(f'<w:listEntry w:val="{entry}"/>' for entry in ("one", "two", "three"))
+    one = field("<w:r><w:instrText>FORMDROPDOWN</w:instrText></w:r>", None)
+    begin, choice = '<w:fldChar w:fldCharType="begin"', f"<w:ffData><w:ddList>{state}{entries}</w:ddList></w:ffData>"
+    assert runs(docx.Document(), one.replace(f"{begin}/>", f"{begin}>{choice}</w:fldChar>")) == f"kept {shown}".strip()
 
 
 def test_hidden_text_is_not_shown() -> None:

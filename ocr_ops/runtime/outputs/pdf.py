@@ -18,7 +18,7 @@ from ocr_ops.runtime.outputs.pictures import Picture, picture_of, pictures
 from ocr_ops.runtime.outputs.visible import Letters
 from ocr_ops.runtime.pdf import PDFIUM_LOCK, flatten, is_pdf
 from ocr_ops.runtime.sheet import guard
-from ocr_ops.runtime.word import is_word
+from ocr_ops.runtime.word_package import is_word
 
 Affine = tuple[float, float, float, float, float, float]
 """a, b, c, d, e, f: takes (x, y) to (a x + c y + e, b x + d y + f), as PDF's matrices do."""
