@@ -154,8 +154,8 @@ class JobStore(Protocol):
     async def erase(self, job: str) -> None:
         """Leaves nothing of it."""
 
-    async def claim_notice(self, lease: float) -> Claim | None:
-        """A job whose webhook is due."""
+    async def claim_notice(self, lease: float, each: int) -> Claim | None:
+        """A job whose webhook is due, of an owner fewer than `each` of whose are just being delivered."""
 
     async def noticed(self, claim: Claim, notice: Notice, again: float) -> bool:
         """What became of a delivery; when it is still `due`, the next is in `again` seconds."""

@@ -187,14 +187,20 @@ _SWEEP = _BEGIN + "sweep()"
 _NOTICE = (
     _BEGIN
     + """
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'notices', '-inf', now(), 'LIMIT', 0, 100)) do
-  if live(id) and get(id, 'notice') == 'due' then
+-- Of each owner, how many are just being delivered: they have a token, and a time to come.
+local going = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'notices', '(' .. now(), now() + ARGV[2])) do
+  local owner, token = get(id, 'owner'), get(id, 'token')
+  if owner and token ~= '' then going[owner] = (going[owner] or 0) + 1 end
+end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. 'notices', '-inf', now())) do
+  if not live(id) or get(id, 'notice') ~= 'due' then redis.call('ZREM', p .. 'notices', id)
+  elseif (going[get(id, 'owner')] or 0) < tonumber(ARGV[3]) then
     redis.call('ZADD', p .. 'notices', now() + ARGV[2], id)
     redis.call('HINCRBY', job(id), 'notices', 1)
     redis.call('HSET', job(id), 'token', ARGV[1])
     return id
   end
-  redis.call('ZREM', p .. 'notices', id)
 end
 return false
 """
@@ -294,8 +300,8 @@ class RedisJobs:
     async def erase(self, job: str) -> None:
         await self._script(_ERASE, job)
 
-    async def claim_notice(self, lease: float) -> Claim | None:
-        return await self._claimed(_NOTICE, lease)
+    async def claim_notice(self, lease: float, each: int) -> Claim | None:
+        return await self._claimed(_NOTICE, lease, each)
 
     async def noticed(self, claim: Claim, notice: Notice, again: float) -> bool:
         return bool(await self._script(_NOTICED, claim.entry.id, claim.token, notice, round(again * 1000)))

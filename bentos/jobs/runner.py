@@ -26,6 +26,10 @@ POLL = 1.0
 SWEEP = 60.0
 GIVE_WAY = 2.0
 """Seconds that a page waits, at most, for documents that somebody waits for: jobs get on, however busy it is."""
+TOLD_AT_ONCE, TOLD_EACH = 32, 4
+"""Webhooks that are delivered at a time: by a process, and of one caller, by all of them. A receiver that never
+answers takes one until the try is given up.
+"""
 _AGAIN = 5.0
 """Seconds until a job is tried again."""
 
@@ -53,6 +57,7 @@ class Runner:
         self.engine, self.desk, self.at_once, self.busy, self.allowance = engine, desk, at_once, busy, allowance
         self.reader = f"{engine.release.digest} {engine.settings.digest}"
         self._tasks: list[asyncio.Task[None]] = []
+        self._deliveries: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begins; call it in a running event loop."""
@@ -62,18 +67,22 @@ class Runner:
 
     def stop(self) -> None:
         """Begins to leave what is half done to the others."""
-        for task in self._tasks:
+        for task in self._all:
             task.cancel()
 
     @property
     def going(self) -> bool:
         """Whether it has not ended yet."""
-        return not all(task.done() for task in self._tasks)
+        return not all(task.done() for task in self._all)
 
     async def close(self) -> None:
         """Stops, and waits until it has ended."""
         self.stop()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._all, return_exceptions=True)
+
+    @property
+    def _all(self) -> list[asyncio.Task[None]]:
+        return [*self._tasks, *self._deliveries]
 
     async def _forever(self, work: Callable[[], Awaitable[bool]], pause: float) -> None:
         while True:
@@ -195,18 +204,26 @@ class Runner:
             await asyncio.sleep(0.05)
 
     async def _told_one(self) -> bool:
-        claim = await self.desk.store.claim_notice(LEASE)
+        if len(self._deliveries) >= TOLD_AT_ONCE:
+            await asyncio.wait(self._deliveries, return_when=asyncio.FIRST_COMPLETED)
+        claim = await self.desk.store.claim_notice(LEASE, TOLD_EACH)
         if claim is None:
             return False
+        delivery = asyncio.create_task(self._tell(claim))
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
+        return True
+
+    async def _tell(self, claim: Claim) -> None:
         entry = claim.entry
         sent = await self._sent(entry)
         telemetry.webhook_tried("sent" if sent else "failed")
-        if sent or entry.notices > len(BACK_OFF):
-            await self.desk.store.noticed(claim, "sent" if sent else "given-up", 0)
-        else:
-            pause = BACK_OFF[entry.notices - 1] * random.uniform(0.8, 1.2)
-            await self.desk.store.noticed(claim, "due", pause)
-        return True
+        with suppress(StoreAway):  # its lease runs out by itself
+            if sent or entry.notices > len(BACK_OFF):
+                await self.desk.store.noticed(claim, "sent" if sent else "given-up", 0)
+            else:
+                pause = BACK_OFF[entry.notices - 1] * random.uniform(0.8, 1.2)
+                await self.desk.store.noticed(claim, "due", pause)
 
     async def _sent(self, entry: Entry) -> bool:
         """Whether a job's webhook was. Whatever goes wrong is a delivery that failed: of those there is a last one."""

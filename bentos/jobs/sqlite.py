@@ -34,6 +34,11 @@ _NEXT = f"""
 {_SELECT} AS job WHERE {_UNFINISHED} AND {_FREE} AND expires > :wall
 ORDER BY (SELECT count(*) FROM jobs AS other WHERE other.owner = job.owner AND other.state = 'running'), rowid LIMIT 1
 """  # noqa: S608
+_DUE = f"""
+{_SELECT} WHERE notice = 'due' AND {_FREE} AND expires > :wall AND owner NOT IN (
+    SELECT owner FROM jobs WHERE notice = 'due' AND token <> '' AND NOT {_FREE} GROUP BY owner HAVING count(*) >= :each
+) ORDER BY finished LIMIT 1
+"""  # noqa: S608
 _BUSY_SECONDS = 10.0
 _ORPHAN_SECONDS = 3600.0
 _COMING = f".*.{'[0-9a-f]' * 16}"
@@ -161,11 +166,10 @@ class SqliteJobs:
 
         await self._with(erase)
 
-    async def claim_notice(self, lease: float) -> Claim | None:
+    async def claim_notice(self, lease: float, each: int) -> Claim | None:
         def claim(db: sqlite3.Connection) -> Claim | None:
-            query = f"{_SELECT} WHERE notice = 'due' AND {_FREE} AND expires > :wall ORDER BY finished LIMIT 1"
             times = self._times()
-            row = db.execute(query, times).fetchone()
+            row = db.execute(_DUE, times | {"each": each}).fetchone()
             if row is None:
                 return None
             entry, token = Entry(*row), secrets.token_hex(16)

@@ -3,6 +3,7 @@
 As Standard Webhooks (https://www.standardwebhooks.com) has them: their libraries verify the signature.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -11,11 +12,12 @@ import logging
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 from yarl import URL
 
 from ocr_ops.core.errors import UsageError
@@ -25,6 +27,8 @@ SECRET_PREFIX = "whsec_"  # noqa: S105  it says that one follows
 BACK_OFF = (5.0, 30.0, 120.0, 600.0, 1800.0)
 """Seconds after each try that failed; after the last there is none."""
 _SECONDS = 10.0
+_LOOKUPS = 32
+"""Names that are looked up at a time."""
 MAX_URL = 2000
 """Characters."""
 _PORT = "[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
@@ -47,6 +51,9 @@ class Webhooks:
 
     def __init__(self, *, anywhere: bool = False) -> None:
         self.anywhere = anywhere
+        # A name whose servers are silent takes a thread for longer than its delivery may take. Those of the event
+        # loop, a handful, are for documents.
+        self._names = ThreadPoolExecutor(_LOOKUPS, "webhooks")
 
     def check(self, text: str) -> str:
         """A URL that may be called, as far as it tells by itself. `UsageError` for any other."""
@@ -70,7 +77,7 @@ class Webhooks:
         """Whether whoever is there took it. A redirection is not followed, an answer not read."""
         body = canonical_json(told).encode()
         headers = {"Content-Type": "application/json", **signed(secret, identity, int(time.time()), body)}
-        resolver = ThreadedResolver() if self.anywhere else _PublicResolver()
+        resolver = _Resolver(self._names, anywhere=self.anywhere)
         try:
             async with (
                 aiohttp.ClientSession(
@@ -100,23 +107,28 @@ def signed(secret: str, identity: str, timestamp: int, body: bytes) -> dict[str,
     }
 
 
-class _PublicResolver(AbstractResolver):
+class _Resolver(AbstractResolver):
     """The addresses that are connected to are the very ones that were checked: a name cannot change in between."""
 
-    def __init__(self) -> None:
-        self._resolver = ThreadedResolver()
+    def __init__(self, threads: ThreadPoolExecutor, *, anywhere: bool) -> None:
+        self.threads, self.anywhere = threads, anywhere
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        if not found or not all(_public(one["host"]) for one in found):
+        look = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+        found = await asyncio.get_running_loop().run_in_executor(self.threads, look)
+        addresses = [(kind, str(address[0])) for kind, _, _, _, address in found]
+        if not self.anywhere and not (addresses and all(_public(address) for _, address in addresses)):
             msg = "not a public address"
             raise OSError(msg)
-        return found
+        return [
+            ResolveResult(hostname=host, host=address, port=port, family=kind, proto=0, flags=socket.AI_NUMERICHOST)
+            for kind, address in addresses
+        ]
 
     async def close(self) -> None:
-        await self._resolver.close()
+        """The threads are everybody's."""
 
 
 def _public(host: str) -> bool:

@@ -62,7 +62,8 @@ async def running(
 
 
 async def submitted(desk: Desk, data: bytes = DOCUMENT, **more: object) -> Entry:
-    found = await desk.submit(Ask(name="a.tif", options=OPTIONS, caller="ann", **more), data)  # type: ignore[arg-type]
+    ask = Ask(**{"name": "a.tif", "options": OPTIONS, "caller": "ann", **more})  # type: ignore[arg-type]
+    found = await desk.submit(ask, data)
     assert isinstance(found, Entry)
     return found
 
@@ -114,6 +115,39 @@ def test_a_job_is_read_and_told(tmp_path: Path, tiny_release: Release) -> None:
             run(work(url))
     finally:
         runner.BACK_OFF = original
+
+
+def test_receivers_that_never_answer_hold_nobody_up(tmp_path: Path, tiny_release: Release) -> None:
+    """Another caller is told while all tries that one may have at a time still wait for an answer."""
+    receiver, jobs = Receiver(), runner.TOLD_EACH + 2
+    settings = replace(SETTINGS, bounds=replace(SETTINGS.bounds, each=jobs))
+    waiting: set[asyncio.StreamWriter] = set()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waiting.add(writer)
+        await reader.read()  # to the end: who called has given up
+        waiting.discard(writer)
+        writer.close()
+
+    async def work(url: str) -> None:
+        desk = desk_in(tmp_path, settings)
+        async with await asyncio.start_server(silent, "127.0.0.1") as server:
+            never = "http://127.0.0.1:{}/".format(server.sockets[0].getsockname()[1])
+            async with running(WatchedEngine(tiny_release), desk):
+                for _ in range(jobs):
+                    await submitted(desk, document(["a"]), webhook=never)
+                async with asyncio.timeout(90):
+                    while len(waiting) < runner.TOLD_EACH:  # noqa: ASYNC110  the receiver sets no event
+                        await asyncio.sleep(0.05)
+                job = await submitted(desk, document(["a"]), caller="bob", webhook=url)
+                async with asyncio.timeout(90):
+                    while (found := await desk.find("bob", job.id)) is None or found.notice != "sent":
+                        await asyncio.sleep(0.05)
+                assert len(waiting) == runner.TOLD_EACH
+        await desk.store.close()
+
+    with receiver.running() as url:
+        run(work(url))
 
 
 def test_a_webhook_that_cannot_be_sent_is_given_up(

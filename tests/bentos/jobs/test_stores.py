@@ -367,22 +367,46 @@ def test_a_webhook_is_due_when_its_job_is_over(kept: Kept) -> None:
 
     async def work(one: JobStore, other: JobStore) -> None:
         await added(one, entry("a", webhook=True), entry("b"))
-        assert await one.claim_notice(60) is None
+        assert await one.claim_notice(60, 9) is None
         for _ in range(2):
             await one.finish(await claimed(one), "done", b"", time.time() + 60)
-        notice = await soon(lambda: one.claim_notice(0.2))
+        notice = await soon(lambda: one.claim_notice(0.2, 9))
         assert (notice.entry.id, notice.entry.notices) == ("a", 1)
-        again = await soon(lambda: other.claim_notice(60))
+        again = await soon(lambda: other.claim_notice(60, 9))
         assert again.entry.notices == 2
         assert not await one.noticed(notice, "sent", 0), "the lease had run out"
         assert await other.noticed(again, "due", 0.2)
-        assert await one.claim_notice(60) is None
-        last = await soon(lambda: one.claim_notice(60))
+        assert await one.claim_notice(60, 9) is None
+        last = await soon(lambda: one.claim_notice(60, 9))
         assert await one.noticed(last, "sent", 0)
         found = await other.get("a")
         assert found is not None
         assert (found.notice, found.notices) == ("sent", 3)
-        assert await other.claim_notice(60) is None
+        assert await other.claim_notice(60, 9) is None
+
+    kept(work)
+
+
+def test_webhooks_of_one_owner_leave_room_for_others(kept: Kept) -> None:
+    """However many are due; those that are tried again later, and those whose teller died, count no more."""
+
+    async def work(one: JobStore, other: JobStore) -> None:
+        for job in [*(entry(f"a{number}", webhook=True) for number in range(4)), entry("b", "bob", webhook=True)]:
+            await added(one, job)
+            await one.finish(await claimed(one), "done", b"", time.time() + 60)
+        first = await soon(lambda: one.claim_notice(60, 2))
+        died = await soon(lambda: other.claim_notice(0.2, 2))
+        assert {first.entry.owner, died.entry.owner} == {"ann"}
+        bobs = await soon(lambda: other.claim_notice(60, 1))
+        assert bobs.entry.owner == "bob"
+        again = await soon(lambda: other.claim_notice(60, 2))
+        assert await other.claim_notice(60, 2) is None
+        assert await one.noticed(first, "due", 60)
+        third = await soon(lambda: other.claim_notice(60, 2))
+        assert len({first.entry.id, again.entry.id, third.entry.id}) == 3
+        assert await other.claim_notice(60, 2) is None
+        assert await one.noticed(third, "sent", 0)
+        assert (await soon(lambda: one.claim_notice(60, 2))).entry.owner == "ann"
 
     kept(work)
 

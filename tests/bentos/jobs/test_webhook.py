@@ -7,6 +7,7 @@ import hmac
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -160,6 +161,23 @@ def test_a_name_that_is_none_is_nobody(host: str) -> None:
     """Where it was taken before it was known to be none."""
     assert not asyncio.run(Unchecked(anywhere=True).send(f"http://{host}/", SECRET, "a", TOLD))
     assert not asyncio.run(Webhooks(anywhere=True).send(f"http://{host}/", SECRET, "a", TOLD))
+
+
+def test_names_are_looked_up_beside_what_documents_need() -> None:
+    """A name whose servers are silent takes no thread of theirs, nor needs one."""
+
+    async def work(url: str) -> bool:
+        taken = threading.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        document = asyncio.create_task(asyncio.to_thread(taken.wait))
+        try:
+            return await Webhooks(anywhere=True).send(url.replace("127.0.0.1", "localhost"), SECRET, "a", TOLD)
+        finally:
+            taken.set()
+            await document
+
+    with Receiver().running() as url:
+        assert asyncio.run(work(url))
 
 
 def test_a_public_name_with_a_private_address_is_not_called() -> None:
