@@ -176,8 +176,11 @@ def _refused(why: Refused) -> Overloaded | Refusal:
         found, expected = "used before, with another document or other options", "a key for each job"
         return Refusal("header `Idempotency-Key`", found, expected, "take a new key", 422, "idempotency-conflict")
     remedy = "try again when some are over, or have been erased"
-    if why == "each":
+    if why in ("each", "share"):
         parts = ("jobs", "as many of yours as may wait", "fewer", "try again when some of them are over")
+        if why == "share":
+            found, expected = "documents of yours take as much room as is left for others", "less"
+            parts = ("jobs", found, expected, "erase jobs of yours that are over, or try again when some have expired")
         return Refusal(*parts, 429, "too-many-jobs", {"Retry-After": "30"})
     found = "as many as may wait" if why == "unfinished" else "as many documents as may be kept"
     return Overloaded("jobs", found, "fewer", remedy, 30)

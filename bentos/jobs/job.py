@@ -95,11 +95,15 @@ class Bounds:
     each: int
     """The same, of one owner."""
     size: int
-    """Bytes of documents, of jobs that are over too."""
+    """Bytes of documents, of jobs that are over too. One owner's may take as many as are left free: who comes next
+    finds room, however much others keep.
+    """
 
 
-Refused = Literal["unfinished", "each", "size", "asked"]
-"""Why a job is not taken: a bound of this name, or the id is known and what was asked another."""
+Refused = Literal["unfinished", "each", "size", "share", "asked"]
+"""Why a job is not taken: a bound of this name, the owner's share of `size`, or the id is known and what was asked
+another.
+"""
 
 
 class JobStore(Protocol):

@@ -79,7 +79,13 @@ local known = get(id, 'asked')
 if known then return known == asked and 'known' or 'asked' end
 if redis.call('ZCARD', p .. 'own:' .. owner) >= tonumber(ARGV[6]) then return 'each' end
 if redis.call('ZCARD', p .. 'unfinished') >= tonumber(ARGV[7]) then return 'unfinished' end
-if tonumber(redis.call('GET', p .. 'size') or '0') + size > tonumber(ARGV[8]) then return 'size' end
+local free = tonumber(ARGV[8]) - tonumber(redis.call('GET', p .. 'size') or '0')
+if size > free then return 'size' end
+local share = size
+for _, other in ipairs(redis.call('ZRANGE', p .. 'mine:' .. owner, 0, -1)) do
+  share = share + tonumber(redis.call('HGET', p .. 'sizes', other) or '0')
+end
+if share > free then return 'share' end
 if not ARGV[9] then return 'admitted' end
 """
 )

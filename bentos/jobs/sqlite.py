@@ -241,12 +241,16 @@ class SqliteJobs:
             return known if known.asked == entry.asked else "asked"
         count = f"SELECT count(*), coalesce(sum(owner = ?), 0) FROM jobs WHERE {_UNFINISHED}"  # noqa: S608
         unfinished, own = db.execute(count, (entry.owner,)).fetchone()
-        (size,) = db.execute("SELECT coalesce(sum(size), 0) FROM jobs WHERE state <> 'cancelled'").fetchone()
         if own >= bounds.each:
             return "each"
         if unfinished >= bounds.unfinished:
             return "unfinished"
-        return "size" if size + entry.size > bounds.size else None
+        sizes = "SELECT total(size), total(size * (owner = ?)) FROM jobs WHERE state <> 'cancelled'"
+        size, own_size = db.execute(sizes, (entry.owner,)).fetchone()
+        free = bounds.size - size
+        if entry.size > free:
+            return "size"
+        return "share" if own_size + entry.size > free else None
 
     @staticmethod
     def _over(db: sqlite3.Connection, entry: Entry, state: State, failure: bytes, expires: float) -> None:

@@ -132,7 +132,7 @@ def test_receivers_that_never_answer_hold_nobody_up(tmp_path: Path, tiny_release
     async def work(url: str) -> None:
         desk = desk_in(tmp_path, settings)
         async with await asyncio.start_server(silent, "127.0.0.1") as server:
-            never = "http://127.0.0.1:{}/".format(server.sockets[0].getsockname()[1])
+            never = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             async with running(WatchedEngine(tiny_release), desk):
                 for _ in range(jobs):
                     await submitted(desk, document(["a"]), webhook=never)
@@ -141,7 +141,7 @@ def test_receivers_that_never_answer_hold_nobody_up(tmp_path: Path, tiny_release
                         await asyncio.sleep(0.05)
                 job = await submitted(desk, document(["a"]), caller="bob", webhook=url)
                 async with asyncio.timeout(90):
-                    while (found := await desk.find("bob", job.id)) is None or found.notice != "sent":
+                    while (found := await desk.find("bob", job.id)) is None or found.notice != "sent":  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
                 assert len(waiting) == runner.TOLD_EACH
         await desk.store.close()

@@ -321,10 +321,29 @@ def test_what_may_be_kept_is_bounded(kept: Kept) -> None:
         claim = await claimed(one)
         await one.finish(claim, "done", b"", time.time() + 60)
         assert await add(entry("d"), size=9) == "size", "what is over still takes room"
-        assert isinstance(await add(entry("d"), each=2, unfinished=3, size=12), Entry)
+        assert isinstance(await add(entry("d"), each=2, unfinished=3, size=18), Entry)
         await other.cancel("d", time.time() + 60)
+        assert await add(entry("e"), size=12) == "share"
         await other.erase("a")
-        assert isinstance(await add(entry("e"), size=9), Entry)
+        assert isinstance(await add(entry("e"), size=12), Entry)
+
+    kept(work)
+
+
+def test_nobody_takes_the_room_of_all(kept: Kept) -> None:
+    """An owner's documents take what is left free, at most: the next finds as much room as all before have each."""
+
+    async def work(one: JobStore, other: JobStore) -> None:
+        taken = {}
+        for owner in ("ann", "bob", "eve"):
+            for number in range(9):
+                found = await one.add(entry(f"{owner}{number}", owner), b"doc", replace(BOUNDS, size=24))
+                if not isinstance(found, Entry):
+                    taken[owner] = (number, found)
+                    break
+        assert taken == {"ann": (4, "share"), "bob": (2, "share"), "eve": (1, "share")}
+        await other.erase("ann0")
+        assert isinstance(await one.add(entry("eve9", "eve"), b"doc", replace(BOUNDS, size=24)), Entry)
 
     kept(work)
 
