@@ -131,11 +131,16 @@ class Desk:
         return entry
 
     def ask(self, entry: Entry) -> Ask:
-        """What was asked for. `UnreadableDocument` when it was sealed with another key, as for all that is sealed."""
+        """What was asked for. `UnreadableDocument` when it was sealed with another key, as for all that is sealed, or
+        by another caller than the store says: who may write there cannot hand a job to somebody else.
+        """
         try:
-            return Ask.model_validate_json(self._opened(entry.ask, entry.id, "ask"))
+            ask = Ask.model_validate_json(self._opened(entry.ask, entry.id, "ask"))
         except ValidationError:
             raise _unknown(entry.id, "of another version") from None
+        if entry.owner not in self.sealer.names("owner", ask.caller):
+            raise _unknown(entry.id, "another caller's")
+        return ask
 
     async def document(self, entry: Entry) -> bytes:
         sealed = await self.store.document(entry.id)
@@ -161,6 +166,7 @@ class Desk:
 
     def failure(self, entry: Entry) -> Failure:
         """Why a job that failed did."""
+        self.ask(entry)  # or it is another caller's
         if entry.failure:
             return Failure.model_validate_json(self._opened(entry.failure, entry.id, "failure"))
         return given_up(entry.id, f"page {entry.done + 1} felled its reader {entry.tries} times")
@@ -180,7 +186,8 @@ class Desk:
     def secret(self, entry: Entry) -> str:
         """What a job's webhook is signed with: the same for all its owner's that one key sealed, and nobody else's."""
         sealer = self.sealer.opener(entry.ask, entry.id, "ask")
-        key = hashlib.sha256(sealer.name("webhook", entry.owner).encode()).digest()
+        owner = sealer.name("owner", self.ask(entry).caller)
+        key = hashlib.sha256(sealer.name("webhook", owner).encode()).digest()
         return SECRET_PREFIX + base64.b64encode(key).decode()
 
     def _owner(self, caller: str) -> str:

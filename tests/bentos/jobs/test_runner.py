@@ -16,7 +16,7 @@ from bentos.jobs import runner
 from bentos.jobs.desk import Desk, JobSettings
 from bentos.jobs.job import MOST_TRIES, Ask, Bounds, Entry, ReadPage
 from bentos.jobs.redis import RedisJobs
-from bentos.jobs.runner import Runner, _rest
+from bentos.jobs.runner import Runner, _rest, failure_of
 from bentos.jobs.sqlite import SqliteJobs
 from bentos.jobs.webhook import Webhooks
 from bentos.sealed import Sealer
@@ -385,8 +385,41 @@ def test_a_caller_sees_their_own_jobs_only(tmp_path: Path, tiny_release: Release
         assert await desk.find("bob", job.id) is None
         assert await desk.mine("bob") == []
         assert [one.id for one in await desk.mine("ann")] == [job.id]
-        assert desk.secret(job) != desk.secret(replace(job, owner="bob"))
+        assert desk.secret(job) != desk.secret(await submitted(desk, caller="bob"))
         await desk.store.close()
+
+    run(work())
+
+
+def test_nobody_who_writes_to_redis_can_hand_a_job_to_another(redis_server: RedisServer, tiny_release: Release) -> None:
+    """Whose it is stands sealed with what was asked: nothing of it is told, read or signed for whom the store says."""
+
+    async def work() -> None:
+        store = Store(redis_server.url, seconds=10.0)
+        desk = Desk(RedisJobs(store), Sealer(KEY, "jobs"), Webhooks(), SETTINGS)
+        job, bobs = await submitted(desk), await submitted(desk, caller="bob")
+        waiting = await submitted(desk)
+        async with running(WatchedEngine(tiny_release), desk):
+            await until(desk, job, over)
+            await store.run("HSET", store.key("jobs", f"job:{waiting.id}"), "owner", bobs.owner)
+            for one in (waiting, bobs):
+                async with asyncio.timeout(90):
+                    while (found := await desk.store.get(one.id)) is None or not over(found):  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+        await store.run("HSET", store.key("jobs", f"job:{job.id}"), "owner", bobs.owner)
+        handed = await desk.find("bob", job.id)
+        assert handed is not None
+        failed = replace(handed, failure=desk.sealed_failure(job.id, failure_of(AWAY)))
+        for use in (desk.ask, desk.secret):
+            with pytest.raises(UnreadableDocument, match="another caller's"):
+                use(handed)
+        with pytest.raises(UnreadableDocument, match="another caller's"):
+            await desk.reading(handed)
+        with pytest.raises(UnreadableDocument, match="another caller's"):
+            desk.failure(failed)
+        assert await desk.find("ann", job.id) is None
+        assert desk.ask(bobs).caller == "bob"
+        await store.close()
 
     run(work())
 
