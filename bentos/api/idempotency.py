@@ -20,7 +20,6 @@ from starlette.responses import Response
 
 from bentos.api.form import Asked
 from bentos.api.problems import Refusal
-from bentos.deadline import Deadline
 from bentos.sealed import Sealer, configured_keys, kept_keys
 from bentos.shared import Shared
 from bentos.store import Store
@@ -42,8 +41,11 @@ local found = redis.call('GET', KEYS[1])
 if not found then redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2]) end
 return found
 """
-_GRACE = 2.0
-"""Seconds a request may go on after its deadline."""
+_HELD = """
+return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0
+"""
+LEASE, BEAT = 10.0, 2.0
+"""Seconds: how long a key waits for a process that died while it answered, and how often one that lives says so."""
 _OVERHEAD = 300
 """Bytes an entry takes beside its value."""
 
@@ -55,6 +57,9 @@ class Place(Protocol):
 
     async def claim(self, name: str, value: bytes, seconds: float) -> bytes | None:
         """Puts `value` there unless there is one, which is returned."""
+
+    async def hold(self, name: str, value: bytes, seconds: float) -> None:
+        """Keeps `value` there for so long from now on, if that is what there is."""
 
     async def put(self, name: str, value: bytes, seconds: float) -> None:
         """Puts `value` there, whatever there is."""
@@ -78,6 +83,10 @@ class Here:
             return found
         await self.put(name, value, seconds)
         return None
+
+    async def hold(self, name: str, value: bytes, seconds: float) -> None:
+        if name in self._entries and self._entries[name][1] == value:
+            self._entries[name] = (time.monotonic() + seconds, value)
 
     async def put(self, name: str, value: bytes, seconds: float) -> None:
         await self.drop(name)
@@ -106,6 +115,11 @@ class There:
         except StoreAway:
             return await self.here.claim(name, value, seconds)
         return found
+
+    async def hold(self, name: str, value: bytes, seconds: float) -> None:
+        await self.here.hold(name, value, seconds)
+        with suppress(StoreAway):
+            await self.store.script(_HELD, [self._at(name)], [value, round(seconds * 1000)])
 
     async def put(self, name: str, value: bytes, seconds: float) -> None:
         if len(value) > KEPT_BYTES // 4:
@@ -147,6 +161,15 @@ class Beside:
             return await self.file.run(claim)
         except StoreAway:
             return await self.here.claim(name, value, seconds)
+
+    async def hold(self, name: str, value: bytes, seconds: float) -> None:
+        await self.here.hold(name, value, seconds)
+        update, values = (
+            "UPDATE answers SET until = ? WHERE name = ? AND value = ?",
+            (time.time() + seconds, name, value),
+        )
+        with suppress(StoreAway):
+            await self.file.run(lambda database: database.execute(update, values))
 
     async def put(self, name: str, value: bytes, seconds: float) -> None:
         if len(value) > self.most // 4:
@@ -210,9 +233,7 @@ class Idempotency:
                 return cls(Beside(folder / "answers.db", Here()), Sealer(keys[0], "idempotency", keys[1:]))
         return cls(Here(), Sealer.of_this_process("idempotency"))
 
-    async def once(
-        self, request: Request, asked: Asked, deadline: Deadline, answer: Callable[[], Awaitable[Response]]
-    ) -> Response:
+    async def once(self, request: Request, asked: Asked, answer: Callable[[], Awaitable[Response]]) -> Response:
         """The answer, or that of before if the request has a key that asked for the same then.
 
         `Refusal`: 422 for no key, or one that came with another request; 409 while the first is being answered.
@@ -222,19 +243,25 @@ class Idempotency:
             return await answer()
         name = self.sealer.name(request.state.caller.id, request.url.path, key)
         mark = await asyncio.to_thread(self._mark, asked)
-        found = await self.place.claim(name, mark, max(deadline.remaining(), 0) + _GRACE)
+        found = await self.place.claim(name, mark, LEASE)
         if found is not None:
             return await self._again(key, found, name, mark) or await answer()
-        kept = None
+        kept, beat = None, asyncio.create_task(self._beat(name, mark))
         try:
             made = await answer()
             head = f"{made.status_code} {made.headers['content-type']}\n".encode()
             kept = mark + await asyncio.to_thread(self.sealer.seal, head + bytes(made.body), name)
             return made
         finally:
+            beat.cancel()
             # Also of a caller who left: the key is free again.
             done = self.place.drop(name) if kept is None else self.place.put(name, kept, KEPT_SECONDS)
             await asyncio.shield(asyncio.ensure_future(done))
+
+    async def _beat(self, name: str, mark: bytes) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            await self.place.hold(name, mark, LEASE)
 
     def _mark(self, asked: Asked) -> bytes:
         """Stands for all that decides the answer, and tells nothing of it."""

@@ -107,7 +107,7 @@ async def read_document(request: Request) -> Response:
                 rendered = await unless_left(request, _read(request, document, asked, deadline))
                 return Response(rendered.data, media_type=rendered.media_type)
 
-            return await _once(request, asked, deadline, answer)
+            return await _once(request, asked, answer)
         pages = _pages(request, document, asked, deadline)
         await held.enter_async_context(aclosing(pages))
         # What is wrong from the start is an answer of its own, with its status.
@@ -133,15 +133,13 @@ async def read_documents(request: Request) -> Response:
             text = await run_in_threadpool(Batch(documents=found).model_dump_json, exclude_none=True)
             return Response(text, media_type="application/json")
 
-        return await _once(request, asked, deadline, answer)
+        return await _once(request, asked, answer)
 
 
-async def _once(
-    request: Request, asked: Asked, deadline: Deadline, answer: Callable[[], Awaitable[Response]]
-) -> Response:
+async def _once(request: Request, asked: Asked, answer: Callable[[], Awaitable[Response]]) -> Response:
     if not may_be_kept(request):
         return await answer()
-    return await gateway_of(request).idempotency.once(request, asked, deadline, answer)
+    return await gateway_of(request).idempotency.once(request, asked, answer)
 
 
 async def _received(request: Request, deadline: Deadline, *, limit: int, files: int = 1) -> Asked:

@@ -5,11 +5,15 @@ called.
 import asyncio
 import io
 import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -20,11 +24,11 @@ from PIL import Image
 from starlette.requests import Request
 from starlette.responses import Response
 
+from bentos.api import idempotency
 from bentos.api.form import Asked, Document
 from bentos.api.idempotency import HEADER, REPLAYED, Beside, Here, Idempotency, There
 from bentos.api.problems import Refusal
 from bentos.auth import Caller
-from bentos.deadline import Deadline
 from bentos.sealed import KEY_BYTES, Sealer
 from bentos.store import Store
 from ocr_ops.core.options import ReadOptions
@@ -101,7 +105,7 @@ class Counting:
 async def once(
     idempotency: Idempotency, answer: Callable[[], Awaitable[Response]], request: Request, what: Asked
 ) -> tuple[bytes, str | None]:
-    made = await idempotency.once(request, what, Deadline.after(30), answer)
+    made = await idempotency.once(request, what, answer)
     return bytes(made.body), made.headers.get(REPLAYED)
 
 
@@ -113,7 +117,7 @@ def test_the_same_is_answered_as_the_first_time(run: Callable[..., None]) -> Non
         first, again = asking("k"), asking('"k"')  # a structured string names the same
         assert await once(idempotency, answer, first, asked()) == (b"answer 1", None)
         assert await once(idempotency, answer, again, asked()) == (b"answer 1", "true")
-        made = await idempotency.once(asking("k"), asked(), Deadline.after(30), answer)
+        made = await idempotency.once(asking("k"), asked(), answer)
         assert (made.status_code, made.headers["content-type"]) == (200, "text/plain; charset=utf-8")
         assert await once(idempotency, answer, asking("k", caller="bob"), asked(b"b")) == (b"answer 2", None)
         assert await once(idempotency, answer, asking("k", path="/v1/ocr/batch"), asked()) == (b"answer 3", None)
@@ -182,6 +186,83 @@ def test_what_failed_may_be_sent_again_corrected(run: Callable[..., None]) -> No
         assert await once(idempotency, Counting(), asking("k"), asked(b"c")) == (b"answer 1", None)
 
     run(work)
+
+
+def test_a_key_is_held_as_long_as_it_is_answered(run: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond what it was claimed for; what it was answered with is not touched."""
+    monkeypatch.setattr(idempotency, "BEAT", 0.01)
+
+    async def work(idempotency: Idempotency) -> None:
+        place, held = idempotency.place, asyncio.Event()
+
+        class Watched:
+            async def hold(self, name: str, value: bytes, seconds: float) -> None:
+                await place.hold(name, value, seconds)
+                held.set()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(place, name)
+
+        idempotency.place = Watched()  # type: ignore[assignment]
+
+        async def slow() -> Response:
+            await held.wait()
+            return Response("slow", media_type="text/plain")
+
+        assert await once(idempotency, slow, asking("k"), asked()) == (b"slow", None)
+        for name in ("m", "n"):
+            assert await place.claim(name, b"mark", 60) is None
+        await place.hold("m", b"mark", -1)
+        await place.hold("n", b"answer", -1)
+        assert await place.claim("m", b"again", 60) is None, "it is for as long as it was said last"
+        assert await place.claim("n", b"again", 60) == b"mark"
+
+    run(work)
+
+
+@pytest.mark.parametrize("where", ["file", "redis"])
+def test_a_process_that_dies_while_it_answers_holds_its_key_no_longer(
+    where: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Not until the deadline of what it was asked."""
+    place = f"Beside(Path({str(tmp_path / 'answers.db')!r}), Here())"
+    if where == "redis":
+        place = f"There(Store({redis_server.url!r}, prefix='dies', seconds=10), Here())"
+    dying = f"""
+import asyncio, os, signal
+from pathlib import Path
+from bentos.api import idempotency
+from bentos.api.idempotency import Beside, Here, Idempotency, There
+from bentos.sealed import Sealer
+from bentos.store import Store
+from tests.bentos.api.test_idempotency import asked, asking, once
+
+async def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+async def main():
+    await once(Idempotency({place}, Sealer(bytes(32), "test")), dies, asking("k"), asked())
+
+idempotency.LEASE = 1.0
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", dying], cwd=ROOT, check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+
+    async def work() -> None:
+        stores = [Store(redis_server.url, prefix="dies", seconds=10)] if where == "redis" else []
+        kept = There(stores[0], Here()) if stores else Beside(tmp_path / "answers.db", Here())
+        alive, answer = Idempotency(kept, Sealer(bytes(32), "test")), Counting()
+        async with asyncio.timeout(30):
+            while not answer.count:
+                try:
+                    assert await once(alive, answer, asking("k"), asked()) == (b"answer 1", None)
+                except Refusal:
+                    await asyncio.sleep(0.05)
+        for store in stores:
+            await store.close()
+
+    asyncio.run(work())
 
 
 def test_a_process_keeps_so_many_bytes_and_forgets_in_time() -> None:
