@@ -173,7 +173,7 @@ def test_documents_are_set_into_others() -> None:
         (b"PK\x03\x04", CONTENT_TYPE.WML_DOCUMENT_MAIN),
         (b"{\\rtf1 text}", "application/rtf"),
         (b"", HTML),
-        (b"<![x", HTML),
+        (b"<![x]>", HTML),
         (b"no letter", "message/rfc822"),
     ],
 )
