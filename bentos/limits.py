@@ -1,7 +1,7 @@
 """Limits: how many requests a caller may make, how many pages they may have read; counted by caller.
 
-A request takes a token and puts one page by. As pages are read, more are put by, twice as many each time: a long
-document ends in a refusal where the quota does, not beyond. In the end those that were read are charged, and no others.
+A request takes a token and puts one page by, which is given back if none is read. Each page more is charged as it is
+read: a long document ends in a refusal where the quota does, not beyond, and a worker that dies owes nobody any.
 """
 
 import asyncio
@@ -27,8 +27,6 @@ from ocr_ops.core.keys import Limits
 from ocr_ops.core.workspace import Workspace
 
 T = TypeVar("T")
-BLOCK = 16
-"""The most pages that are put by at once: fewer round trips, but what is put by is not there for others."""
 NO_LIMIT = 0
 _WINDOWS = {"pages-day": 86_400, "pages-month": 2_592_000}
 """Seconds, as the header has them: a month by the calendar is about so long."""
@@ -101,31 +99,33 @@ class Pages:
     periods: Mapping[str, Period]
     now: datetime
     held: int = 0
-    """Pages put by."""
+    """Pages charged."""
     counts: dict[str, int] = field(default_factory=dict)
     """What each period held when it was last looked at."""
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """The documents of a batch cover their pages one after the other: each knows what those before it put by."""
+    """The documents of a batch cover their pages one after the other: each knows what those before it cover."""
 
     async def cover(self, pages: int) -> None:
-        async with self._turn:
-            if pages <= self.held:
-                return
-            more = max(min(self.held, BLOCK), pages - self.held)
-            for step in dict.fromkeys((more, pages - self.held)):  # a block, or what is left for these
-                found = await self.meter.add(self.caller, step, self.periods)
-                if found is not None:
-                    self.held += step
-                    self.counts = found
-                    return
+        if pages > self.held and not await self._seen_through(pages, force=False):
             raise self._used_up()
 
     async def settle(self, pages: int) -> None:
+        await self._seen_through(pages, force=True)
+
+    async def _seen_through(self, pages: int, *, force: bool) -> bool:
+        """Whether so many are charged now: by `force` in any case, and no more. What a caller who leaves has begun is
+        done, and known to whoever settles.
+        """
+        return await asyncio.shield(asyncio.ensure_future(self._charged(pages, force=force)))
+
+    async def _charged(self, pages: int, *, force: bool) -> bool:
         async with self._turn:
-            if pages != self.held:
-                found = await self.meter.add(self.caller, pages - self.held, self.periods, force=True)
-                self.counts = found or self.counts
-                self.held = pages
+            if pages == self.held or (pages < self.held and not force):
+                return True
+            found = await self.meter.add(self.caller, pages - self.held, self.periods, force=force)
+            if found is not None:
+                self.held, self.counts = pages, found
+            return found is not None
 
     def reset(self, name: str) -> int:
         """Seconds until a period ends."""
@@ -159,9 +159,7 @@ class Limiter:
         if taken is not None and not taken.allowed:
             raise _too_often(taken)
         pages = meter.allowance(caller) if match.operation.reads else None
-        if pages is not None:
-            await pages.cover(1)
-            usage.allowance = pages
+        usage.allowance = pages
 
         async def told(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -169,6 +167,8 @@ class Limiter:
             await send(message)
 
         try:
+            if pages is not None:
+                await pages.cover(1)
             await self.app(scope, receive, told)
         finally:
             if pages is not None:

@@ -11,7 +11,7 @@ class Allowance(Protocol):
         """Sees that so many pages are paid for. `Refusal` when the caller's quota does not hold them."""
 
     async def settle(self, pages: int) -> None:
-        """Charges so many, and gives back what was put by for more."""
+        """Charges so many, and gives back what was charged for more."""
 
 
 @dataclass(slots=True)

@@ -127,6 +127,23 @@ def test_ruled_tables_are_seen_in_the_page(rotate: int, wide: float) -> None:
     ]
 
 
+@pytest.mark.parametrize("rotate", [0, 180])
+def test_marks_that_stand_high_or_low_belong_to_their_words(rotate: int) -> None:
+    """Beside letters and marks that stand elsewhere: commas after quotes, underscores after capitals."""
+    texts = (
+        r'"repetition", as "no" and \223some\224, are words',
+        "in FI_DATE, as read_text and d_____ have more,",
+        "'a' stands between \\\"quotes\\\", as the \\222s\\222 do.",
+    )
+    page = read(Pdf(lines(texts), entries=f"/Rotate {rotate}"))
+    assert page is not None
+    assert page.text.split("\n") == [
+        '"repetition", as "no" and “some”, are words',
+        "in FI_DATE, as read_text and d_____ have more,",
+        "'a' stands between \"quotes\", as the ’s’ do.",
+    ]
+
+
 @pytest.mark.parametrize("shown", ["sxb txs", "bys tys"])
 def test_signs_of_two_arabic_letters_are_read_as_they_are_written(shown: str) -> None:
     """PDFium turns them round with the line that they stand in."""
