@@ -16,6 +16,9 @@ SPLIT_GAP = 1.3
 """Words further apart than this, in heights of the line, are two segments."""
 MARGIN = 0.11
 """Paper kept around the ink of a segment, in heights of it."""
+_RAISED, _LOWERED = frozenset("\"'`´^*°“”‘’″′"), frozenset(",._…‚„")  # noqa: RUF001
+_HALF = 0.35
+"""Of the height of capitals, in sizes of the font: as far from their middle are marks that stand high or low."""
 _ASKEW = 10.0
 """Degrees off the level, or off the plumb, beyond which text is neither."""
 _WRITTEN_OUT = str.maketrans(
@@ -151,11 +154,23 @@ def _continues(last: Letter, height: float, letter: Letter) -> bool:
     """Whether `letter` follows on a line of this height: beside its last letter, no further than a segment's gap."""
     height = max(height, FLAT * letter.size, 1.0)
     gap = letter.left - last.right
-    centre, middle = (letter.top + letter.bottom) / 2, (last.top + last.bottom) / 2
-    near = abs(centre - middle) < max(height, letter.bottom - letter.top) * (1 - SAME_LINE)
+    apart = min(abs(_centre(letter) - _centre(last)), abs(_middle(letter) - _middle(last)))
+    near = apart < max(height, letter.bottom - letter.top) * (1 - SAME_LINE)
     if near and abs(letter.left - last.left) < 1:  # two characters of one ligature
         return True
     return near and -0.7 * height < gap < SPLIT_GAP * max(height, 0.7 * letter.size)
+
+
+def _centre(letter: Letter) -> float:
+    return (letter.top + letter.bottom) / 2
+
+
+def _middle(letter: Letter) -> float:
+    """The centre of a letter, or of one that would stand upright where a mark stands high or low."""
+    half = max(_HALF * letter.size, (letter.bottom - letter.top) / 2)
+    if letter.char in _RAISED:
+        return letter.top + half
+    return letter.bottom - half if letter.char in _LOWERED else _centre(letter)
 
 
 def extent(line: list[Letter]) -> Extent:
