@@ -3,7 +3,8 @@
 
 const $ = (id) => document.getElementById(id);
 const DOUBTFUL = 0.85;
-const SHOWN_BY_BROWSERS = new Set(["image/jpeg", "image/png", "image/webp", "image/gif", "image/bmp"]);
+// As they are read: of the others, browsers show films on and on, and leave WebP on its side.
+const SHOWN_BY_BROWSERS = new Set(["image/jpeg", "image/png", "image/bmp"]);
 const STEPS = {
   orientation: "turn pages upright", contrast: "darken faint print", deskew: "level crooked pages",
   denoise: "take out specks", upscale: "enlarge small print",

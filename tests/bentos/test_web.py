@@ -92,6 +92,22 @@ def test_boxes_stand_over_the_picture(page: Page) -> None:
     assert page.locator(".sheet img").evaluate("img => img.naturalWidth") == 640
 
 
+@pytest.mark.parametrize("form", ["GIF", "WEBP"])
+def test_of_films_and_turned_pictures_what_was_read_is_shown(page: Page, form: str) -> None:
+    """Not a film that goes on under the boxes of its first picture, nor one that the browser leaves on its side."""
+    drawn, exif, data = Image.fromarray(draw(LINES)), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    still = {"save_all": True, "append_images": [Image.new("RGB", drawn.size, "navy")], "duration": 100, "loop": 0}
+    frame = drawn.transpose(Image.Transpose.ROTATE_90) if form == "WEBP" else drawn
+    frame.save(data, form, **({"exif": exif, "lossless": True} if form == "WEBP" else still))
+    with page.expect_response("**/v1/preview"):
+        _hand_in(page, f"bars.{form.lower()}", f"image/{form.lower()}", data.getvalue())
+        assert _read(page) == LINES
+    shown = page.wait_for_selector(".sheet img[src]")
+    size = shown.evaluate("async (img) => { await img.decode(); return [img.naturalWidth, img.naturalHeight]; }")
+    assert size == [drawn.width, drawn.height]
+
+
 def test_a_line_tells_its_text_and_confidence(page: Page) -> None:
     """A click on its box or its text chooses it, in both places; it can be copied."""
     _hand_in(page, "bars.png", "image/png", _picture())
