@@ -34,6 +34,7 @@ from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
 
 
+@cache
 def _options() -> dict[str, dict[str, Any]]:
     """Schemas of the fields of a form and a query, beside the file; in both, null is a field that is not there."""
     found: dict[str, dict[str, Any]] = {}
@@ -62,7 +63,7 @@ async def docs(request: Request) -> Response:
 @cache
 def _written(languages: tuple[str, ...]) -> bytes:
     """The document, of a release that can write these languages."""
-    return json.dumps(limited(DOCUMENT, languages)).encode()
+    return json.dumps(limited(document(OPERATIONS), languages)).encode()
 
 
 def _page(path: str, handler: Handler, summary: str) -> Operation:
@@ -231,8 +232,6 @@ OPERATIONS = (
     _page("/docs", web.docs_page, "The API, to read"),
     _page("/web/{name}", web.web_file, "What these two are made of"),
 )
-DOCUMENT = document(OPERATIONS)
-"""As `GET /openapi.json` answers it, but for the languages, which are the release's."""
 
 
 def around(others: ASGIApp, *, logged: bool) -> ASGIApp:

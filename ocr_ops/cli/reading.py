@@ -49,7 +49,7 @@ _THREADS = "ocr-ops read"
 def read_options(command: F) -> F:
     """An option of the command line for each of `ReadOptions`, in their words."""
     for name, field in reversed(ReadOptions.model_fields.items()):
-        flag, text = "--" + name.replace("_", "-"), (field.description or "").replace("`", "")
+        flag, text = "--" + name.replace("_", "-"), ReadOptions.told().get(name, "").replace("`", "")
         if field.annotation is bool:
             # Whether it was given at all is what tells a service to decide by itself.
             both = click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=f"{text} [{_word(field.default)}]")

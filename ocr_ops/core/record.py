@@ -1,16 +1,23 @@
 """Records: what crosses a file, a wire or a machine. Frozen, strict, and identified by digest."""
 
+import ast
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from ocr_ops.core.errors import BadRecord
 
@@ -71,10 +78,32 @@ class Value(BaseModel):
 class Told(Value):
     """A value whose schema people read: there, the docstrings of its fields describe them.
 
-    Finding them in the source takes longer than making the class: a sixth of a worker's start, were all values told.
+    They are found when a schema is asked for. Found by pydantic, as the class is made, they took a tenth of the start
+    of every process.
     """
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    @classmethod
+    @cache
+    def told(cls) -> Mapping[str, str]:
+        """The docstrings, by field."""
+        found = {}
+        for kind in reversed(cls.__mro__):
+            # One made of another, as BentoML does, has no source, nor fields of its own.
+            if issubclass(kind, Told) and inspect.get_annotations(kind):
+                source = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+                for field, docstring in pairwise(ast.walk(source)):
+                    match field, docstring:
+                        case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                            found[name] = inspect.cleandoc(text)
+        return found
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        made = handler(schema)
+        fields = handler.resolve_ref_schema(made)["properties"]
+        for name, text in cls.told().items():
+            fields[name]["description"] = text
+        return made
 
 
 class Record(Value):

@@ -5,14 +5,32 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import create_model
 
 from ocr_ops.core.errors import BadRecord
-from ocr_ops.core.record import Record, canonical_json, write_atomic
+from ocr_ops.core.record import Record, Told, canonical_json, write_atomic
 
 
 class Note(Record):
     text: str
     score: float = 0.0
+
+
+class Place(Told):
+    street: str
+    """Where it is.
+
+    With its number.
+    """
+    town: str
+
+
+class Person(Told):
+    name: str
+    home: Place
+    """Where they live."""
+    works: Place | None = None
+    """Where they work."""
 
 
 @given(text=st.text(), score=st.floats(allow_nan=False, allow_infinity=False))
@@ -78,3 +96,16 @@ def test_interrupted_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
         write_atomic(path, b"new")
     assert path.read_bytes() == b"old"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_docstrings_of_fields_are_told_in_schemas() -> None:
+    """Of the values inside it, too; a field without one has none. Values made of it tell them as well."""
+    schema = Person.model_json_schema()
+    place = schema["$defs"]["Place"]["properties"]
+    assert place["street"]["description"] == "Where it is.\n\nWith its number."
+    assert "description" not in place["town"]
+    assert schema["properties"]["home"] == {"$ref": "#/$defs/Place", "description": "Where they live."}
+    assert schema["properties"]["works"]["description"] == "Where they work."
+    assert "description" not in schema["properties"]["name"]
+    made = create_model("Made", __base__=Person)
+    assert made.model_json_schema()["properties"] == schema["properties"]

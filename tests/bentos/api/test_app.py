@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from bentos.api.about import About, Models
-from bentos.api.app import DOCUMENT, OPERATIONS
+from bentos.api.app import OPERATIONS
 from bentos.api.examples import EXAMPLES
-from bentos.api.openapi import limited
+from bentos.api.openapi import document, limited
 from bentos.api.problems import PROBLEM
 from ocr_ops import __version__
 from ocr_ops.core.record import Told
@@ -21,6 +21,7 @@ from ocr_ops.core.release import Release
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.release.server import Server
 
+DOCUMENT = document(OPERATIONS)
 PATHS = sorted({operation.path for operation in OPERATIONS})
 
 
