@@ -5,7 +5,6 @@ nobody who came through a proxy, under a foreign host name (DNS rebinding) or fr
 """
 
 import ipaddress
-import os
 from dataclasses import dataclass, field
 from typing import Self, get_args
 
@@ -18,7 +17,7 @@ from bentos.api_keys import ApiKeys
 from bentos.champion import asked_address, choice, end, switch
 from bentos.tokens import Tokens, TokenSettings
 from ocr_ops.core.errors import OcrOpsError, UsageError
-from ocr_ops.core.keys import Limits, Role, absent, read_keys
+from ocr_ops.core.keys import Limits, Role, read_keys
 from ocr_ops.core.workspace import Workspace
 
 AUTH = "OCR_OPS_AUTH"
@@ -148,13 +147,6 @@ def require_access() -> None:
                 "make one: `ocr-ops keys create NAME`; or serve this machine alone: `bentoml serve . --host 127.0.0.1`",
             )
         )
-
-
-def default_host() -> str:
-    """Where `bentoml serve` listens unless it is told: on loopback while there is no key, except in a container."""
-    if "BENTOML_CONTAINERIZED" in os.environ or os.environ.get("OCR_OPS_JWT_ISSUER"):
-        return "0.0.0.0"  # noqa: S104  with a key, or not at all: `require_access` sees to it
-    return "127.0.0.1" if absent(Workspace.current().api_keys) else "0.0.0.0"  # noqa: S104
 
 
 def _require_local(scope: Scope) -> None:

@@ -12,6 +12,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 
 from ocr_ops.core.attestation import Place
 from ocr_ops.core.errors import NotProven, OcrOpsError, PortOccupied, UsageError
+from ocr_ops.core.keys import absent
 from ocr_ops.core.record import short
 from ocr_ops.core.release import RELEASE_FILE, Release, ReleaseManifest
 from ocr_ops.core.serving import ServingSettings
@@ -86,6 +87,13 @@ def asked_address() -> tuple[str, int]:
     asked = context.params if context else {}
     configured = BentoMLContainer.http
     return str(asked.get("host") or configured.host.get()), int(asked.get("port") or configured.port.get())
+
+
+def default_host() -> str:
+    """Where `bentoml serve` listens unless it is told: on loopback while there is no key, except in a container."""
+    if "BENTOML_CONTAINERIZED" in os.environ or os.environ.get("OCR_OPS_JWT_ISSUER"):
+        return "0.0.0.0"  # noqa: S104  with a key, or not at all: `auth.require_access` sees to it
+    return "127.0.0.1" if absent(Workspace.current().api_keys) else "0.0.0.0"  # noqa: S104
 
 
 def require_port() -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bentos.api.app import around
 from bentos.champion import switch, workers
 from bentos.connections import watch_connections
 from bentos.evenly import evenly
@@ -24,6 +23,8 @@ class Edge:
     """The entry service's own middleware: the API answers, BentoML's app only what is not in it."""
 
     def __init__(self, app: ASGIApp) -> None:
+        from bentos.api.app import around  # where it is needed alone, as in `Gateway`
+
         self.others = app
         self.api = evenly(around(app, logged=switch("OCR_OPS_ACCESS_LOG")), workers("gateway"))
 

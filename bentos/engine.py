@@ -26,9 +26,9 @@ from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.ctc import Decoded
 from ocr_ops.runtime.decoders import CAPS, Decoders
-from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet
 from ocr_ops.runtime.pipeline import read_sheet
+from ocr_ops.runtime.sheet import Caps
 
 __all__ = ["Deadline", "Engine"]
 

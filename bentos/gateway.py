@@ -8,29 +8,18 @@ import bentoml
 from starlette.requests import Request
 
 from bentos.admission import Admission
-from bentos.answers import Answers
-from bentos.api.idempotency import Idempotency
-from bentos.audit import Auditor
-from bentos.auth import Access, Caller, default_host, require_access
-from bentos.cache import cache_from_environment
-from bentos.champion import open_champion, serving, setting, switch, workers
+from bentos.champion import default_host, open_champion, serving, setting, switch, workers
 from bentos.connections import CIPHERS
 from bentos.detection import Detection
 from bentos.edge import edged
-from bentos.engine import Engine
-from bentos.hop import hop_to
-from bentos.jobs.desk import Desk
 from bentos.jobs.job import Ask, State
-from bentos.jobs.runner import Runner
 from bentos.lifecycle import DRAIN, check_group, drain, settle
-from bentos.limits import Meter
 from bentos.recognition import Recognition
-from bentos.store import Store
 from ocr_ops.core.audit import Event, Outcome
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import thread_count
-from ocr_ops.runtime.decoding import Caps
+from ocr_ops.runtime.sheet import Caps
 
 SETTINGS, WORKERS = serving(), workers("gateway")
 MAX_IN_FLIGHT = setting("OCR_OPS_MAX_IN_FLIGHT", 16)
@@ -73,6 +62,19 @@ class Gateway:
     recognition = bentoml.depends(Recognition, url=os.environ.get("OCR_OPS_RECOGNITION_URL"))
 
     def __init__(self) -> None:
+        # Here, and not above: BentoML and the models' workers load this file too, and have no use for these.
+        from bentos.answers import Answers
+        from bentos.api.idempotency import Idempotency
+        from bentos.audit import Auditor
+        from bentos.auth import Access, Caller
+        from bentos.cache import cache_from_environment
+        from bentos.engine import Engine
+        from bentos.hop import hop_to
+        from bentos.jobs.desk import Desk
+        from bentos.jobs.runner import Runner
+        from bentos.limits import Meter
+        from bentos.store import Store
+
         release = open_champion()
         models = {
             "detection": hop_to(self.detection, release.detection.digest),
@@ -122,6 +124,8 @@ class Gateway:
     @staticmethod
     def check() -> None:
         """Before any worker starts."""
+        from bentos.auth import require_access
+
         require_access()
         check_group()
 

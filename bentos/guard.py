@@ -18,9 +18,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from bentos import lending
 from bentos.connections import HeardOut, watch_connections
 from bentos.deadline import HEADER, Deadline
-from bentos.hop import BUNDLE, KEY, LOADED, shown
 from bentos.layers import step_over_layers
 from bentos.packing import MEDIA_TYPE, unpack
+from bentos.terms import BUNDLE, KEY, LOADED, shown
 from ocr_ops.core.errors import OutsideSystem, UsageError
 from ocr_ops.runtime import telemetry
 

@@ -25,14 +25,9 @@ from bentos import deadline as deadlines
 from bentos import lending
 from bentos.deadline import Deadline
 from bentos.packing import MEDIA_TYPE
+from bentos.terms import BUNDLE, LOADED, shown
 from ocr_ops.core.errors import ModelAway, ModelFailed, OcrOpsError
 
-KEY = "OCR_OPS_HOP_KEY"
-"""What the gateway shows the models. `bentoml serve .` makes one up; separate deployments are given one."""
-BUNDLE = "x-ocr-ops-bundle"
-"""Header: the digest of the bundle that is to read. Another reads nothing."""
-LOADED = "/loaded"
-"""Tells what a model's service runs, as its /readyz does, to who shows the key: a gateway without it is not ready."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds before a call is made again: doubled each time."""
 DEATHS = 3
@@ -207,9 +202,3 @@ async def _locked(path: Path) -> AsyncIterator[None]:
             except BlockingIOError:
                 await asyncio.sleep(FIRST_PAUSE)
         yield
-
-
-def shown() -> dict[str, str]:
-    """The header that shows the key; nothing without one."""
-    key = os.environ.get(KEY, "")
-    return {"Authorization": f"Bearer {key}"} if key else {}

@@ -23,8 +23,8 @@ from circus.exc import ConflictError
 from bentos import evenly
 from bentos.champion import asked_address, end, require_attested, require_champion, require_port
 from bentos.connections import allow_many
-from bentos.hop import KEY
 from bentos.lending import GROUP
+from bentos.terms import KEY
 from ocr_ops.core.errors import UsageError
 
 LOCK, DRAINING = "gateways", "draining"

@@ -15,9 +15,9 @@ from ocr_ops.core.options import LAST_PAGE, ReadOptions, merged, page_spans, wri
 from ocr_ops.core.reading import Reading
 from ocr_ops.runtime.cpu import thread_count
 from ocr_ops.runtime.decoder import Decoder, Gone, Warden, WardenGone, Way, readable, readable_here
-from ocr_ops.runtime.decoding import Caps, Task
+from ocr_ops.runtime.decoding import Task
 from ocr_ops.runtime.images import image_format
-from ocr_ops.runtime.sheet import LIMITS, Limits, Sheet, broken, too_large
+from ocr_ops.runtime.sheet import LIMITS, Caps, Limits, Sheet, broken, too_large
 
 T = TypeVar("T")
 CAPS = Caps()

@@ -30,7 +30,7 @@ from ocr_ops.core.record import Value
 from ocr_ops.runtime.documents import sheets
 from ocr_ops.runtime.memory import sealed
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
-from ocr_ops.runtime.sheet import Limits, Sheet, guard
+from ocr_ops.runtime.sheet import Caps, Limits, Sheet, guard
 
 READY = b"ready"
 NEXT = b"next"
@@ -38,20 +38,6 @@ MAX_MESSAGE = 64 * 1024
 MAX_TEXT = 64 * 2**20
 """Bytes of a page's text in JSON."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _CLONE_NEWNET = 1, 38, 0x40000000
-
-
-class Caps(Value):
-    """What a decoding process may take."""
-
-    page_cpu_seconds: int = 10
-    document_cpu_seconds: int = 120
-    page_seconds: float = 30.0
-    """By the clock."""
-    document_seconds: float = 240.0
-    """By the clock, of all its pages made into one file."""
-    memory_bytes: int = 2 * 2**30
-    documents: int = 100
-    """Of those that may follow each other in one process: a fresh one costs three times what opening a scan does."""
 
 
 class Task(Value):

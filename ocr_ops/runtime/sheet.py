@@ -12,6 +12,7 @@ from PIL import Image
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import page_spans
 from ocr_ops.core.reading import Page
+from ocr_ops.core.record import Value
 
 T = TypeVar("T")
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -31,6 +32,20 @@ class Limits:
 
 
 LIMITS = Limits()
+
+
+class Caps(Value):
+    """What a decoding process may take."""
+
+    page_cpu_seconds: int = 10
+    document_cpu_seconds: int = 120
+    page_seconds: float = 30.0
+    """By the clock."""
+    document_seconds: float = 240.0
+    """By the clock, of all its pages made into one file."""
+    memory_bytes: int = 2 * 2**30
+    documents: int = 100
+    """Of those that may follow each other in one process: a fresh one costs three times what opening a scan does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from bentos.api.journal import Requests
 from bentos.api.operations import Dispatch, Operation, Table
 from bentos.api.problems import Problems
 from bentos.api_keys import ApiKeys
-from bentos.auth import Access, Guard, default_host, require_access
+from bentos.auth import Access, Guard, require_access
+from bentos.champion import default_host
 from bentos.headers import secured
 from bentos.tokens import Tokens, TokenSettings
 from ocr_ops.core.errors import ServerDied

@@ -1,6 +1,8 @@
 import io
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +23,7 @@ from ocr_ops.runtime.documents import LIMITS
 from ocr_ops.runtime.pipeline import Reader
 from tests.tiny import draw
 
+ROOT = Path(__file__).resolve().parents[2]
 LINES = ["abc ab", "cab", "ba ac cc"]
 Served = tuple[Workspace, Release]
 
@@ -60,6 +63,13 @@ def _assert_problem(answer: httpx.Response, status: int, word: str = "") -> dict
     assert word in answer.text
     assert "Traceback" not in answer.text
     return found
+
+
+def test_who_is_no_gateway_does_not_load_what_it_is_made_of() -> None:
+    """BentoML's own process and the models' workers load the service too, and would take a third longer to start."""
+    code = "import sys, bentos.gateway; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "docx", "jwt", "pypdfium2", "redis", "bentos.api.app"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP", "PDF"])

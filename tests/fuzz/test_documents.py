@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.decoders import Decoders
-from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import Limits
+from ocr_ops.runtime.sheet import Caps
 from tests.fuzz.corpus import malformed, seeds
 
 HARNESS = Path(__file__).with_name("documents.py")

@@ -21,9 +21,9 @@ from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Line, Page, Reading, Word
 from ocr_ops.runtime.decoder import Warden
 from ocr_ops.runtime.decoders import Decoders
-from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet, sheets
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
+from ocr_ops.runtime.sheet import Caps
 from tests.fuzz.corpus import seeds
 
 ALL = ReadOptions()

@@ -8,8 +8,8 @@ from PIL import Image
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.runtime.decoders import Decoders
-from ocr_ops.runtime.decoding import Caps
 from ocr_ops.runtime.documents import LIMITS, Limits, Sheet
+from ocr_ops.runtime.sheet import Caps
 from tests.hostile import (
     CIRCLES,
     huge_bmp,
