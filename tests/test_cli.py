@@ -1,8 +1,11 @@
 """Commands print their artefact, and turn every bad input into one line and an exit code."""
 
 import json
+import os
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +203,27 @@ def test_a_defect_is_told_without_a_traceback(run: Run, monkeypatch: pytest.Monk
     code, out, err = run("history")
     assert (code, out) == (70, "")
     assert "OCR_OPS_DEBUG" in err
+
+
+@pytest.mark.parametrize("arguments", [["doctor"], ["--help"], ["read", "--help"]])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_full_disk_under_what_is_printed_is_no_defect(tmp_path: Path, arguments: list[str], *, told: bool) -> None:
+    """One line, where there is room for it, and the code of something that is away."""
+    program = "from ocr_ops.cli import main; main()"
+    environment = {**os.environ, "OCR_OPS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE if told else full,
+            text=True,
+            check=False,
+            env=environment,
+        )
+    assert done.returncode == 5
+    if told:
+        assert done.stderr.startswith("ocr-ops: output: no space left on device; expected ")
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.fixture

@@ -38,33 +38,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         cli.main(arguments, prog_name="ocr-ops", standalone_mode=False)
     except OcrOpsError as error:
-        click.echo(f"ocr-ops: {printable(str(error))}", err=True)
-        sys.exit(error.exit_code)
+        _say(printable(str(error)))
+        _leave(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(ExitCode.USAGE)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("ocr-ops: interrupted; run it again to go on", err=True)
+        _say("interrupted; run it again to go on")
         _leave(130)
     except ReaderGone:
-        # There is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _leave(141)
+        _leave(141)  # there is nobody left to tell
     except Exception as error:
         if os.environ.get("OCR_OPS_DEBUG"):
             raise
         kind = f"{type(error).__module__}.{type(error).__name__}"
-        click.echo(f"ocr-ops: a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where", err=True)
+        _say(f"a defect of ocr-ops itself: {kind}: {error}; OCR_OPS_DEBUG=1 shows where")
         sys.exit(70)
+
+
+def _say(line: str) -> None:
+    with suppress(OSError):  # stderr may be as full as stdout
+        click.echo(f"ocr-ops: {line}", err=True)
 
 
 def _leave(code: int) -> NoReturn:
     """Ends the process without the documents that are still being read, for which `sys.exit` would wait. Nobody takes
     what they come to, and nothing is half-written: files are whole or not there.
     """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # Python would try again at its end, and say so
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if reading.still_reads():
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
         os._exit(code)
     sys.exit(code)

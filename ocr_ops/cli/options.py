@@ -1,5 +1,6 @@
 """What commands share: the group, options, types, and how rows are printed."""
 
+import errno
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,9 +11,11 @@ import click
 
 from ocr_ops import __version__
 from ocr_ops.core.bundle import ModelBundle
+from ocr_ops.core.errors import OutsideSystem
 from ocr_ops.core.report import Report
 
 F = TypeVar("F", bound=Callable[..., Any])
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 POSITIVE = click.FloatRange(min=0, min_open=True)
 FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -56,11 +59,20 @@ class ReaderGone(Exception):  # noqa: N818  nobody is there to be told of an err
 
 @contextmanager
 def _piped() -> Iterator[None]:
-    """Click would end with code 1 for it, which is that of a gate."""
+    """Click would end with code 1 for it, which is that of a gate. A full disk, under what is printed or anything else
+    that is written, is no defect of ours.
+    """
     try:
         yield
     except BrokenPipeError as error:
         raise ReaderGone from error
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        found = (error.strerror or str(error)).lower()
+        raise OutsideSystem(
+            error.filename or "output", found, "room for it", "make room, or choose another place"
+        ) from None
 
 
 class Group(Command, click.Group):

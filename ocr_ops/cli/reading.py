@@ -6,8 +6,8 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from concurrent.futures import FIRST_COMPLETED, Future, InvalidStateError, ThreadPoolExecutor, wait
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
@@ -41,9 +41,10 @@ _EXAMPLES = {"pages": "1-3,8", "language": "de or pt-BR"}
 _REMOTE_JOBS = 4
 _HOPELESS = (NotAllowed, ServiceAway, UnwritableLanguage, UsageError)
 """What is wrong with all documents if it is with one."""
-_LEAVING = (KeyboardInterrupt, BrokenPipeError)
+_LEAVING = (KeyboardInterrupt, BrokenPipeError, *_HOPELESS)
 """What leaves nobody who waits for the documents that are being read."""
-_THREADS = "ocr-ops read"
+_THREADS, _IDLE_SECONDS = "ocr-ops read", 0.2
+"""The name of threads that read, and what they take to end, at most, if they have nothing to read."""
 
 
 def read_options(command: F) -> F:
@@ -147,13 +148,19 @@ def _reader(url: str | None, options: ReadOptions, timeout: float, jobs: int) ->
         try:
             yield reader
         except _LEAVING:
-            held.pop_all()  # it ends with the process; documents still being read would only start it anew
+            if still_reads():
+                held.pop_all()  # it ends with the process; documents still being read would only start it anew
             raise
 
 
 def still_reads() -> bool:
     """Whether documents are being read that are not waited for."""
-    return any(thread.name.startswith(_THREADS) for thread in threading.enumerate())
+    for thread in threading.enumerate():
+        if thread.name.startswith(_THREADS):
+            thread.join(_IDLE_SECONDS)
+            if thread.is_alive():
+                return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +173,16 @@ class _Work:
     bar: "_Bar"
 
     def done(self, found: Sequence[Document], places: Sequence[Path | None], jobs: int) -> ExitCode:
-        """Reads them all, `jobs` at a time, and hands each on in its turn; the code is the first failure's."""
-        code = ExitCode.PASS
+        """Reads them all, `jobs` at a time, and hands each on in its turn; the code is the first failure's. What is
+        wrong with all of them is raised at once, whosever turn it is.
+        """
+        code, hopeless = ExitCode.PASS, Future[bytes]()
         pool, patient = ThreadPoolExecutor(jobs, _THREADS), True
         try:
-            for document, place, coming in zip(found, places, self._ahead(pool, found, jobs), strict=True):
+            for document, place, coming in zip(found, places, self._ahead(pool, found, jobs, hopeless), strict=True):
+                wait((coming, hopeless), return_when=FIRST_COMPLETED)
+                if not coming.done():
+                    hopeless.result()
                 failed = self._turn(document, place, coming)
                 code = code or failed
         except _LEAVING:
@@ -180,16 +192,26 @@ class _Work:
             pool.shutdown(wait=patient, cancel_futures=True)
         return code
 
-    def _ahead(self, pool: ThreadPoolExecutor, found: Sequence[Document], jobs: int) -> Iterator[Future[bytes]]:
+    def _ahead(
+        self, pool: ThreadPoolExecutor, found: Sequence[Document], jobs: int, hopeless: "Future[bytes]"
+    ) -> Iterator[Future[bytes]]:
         """What each comes to, in order. Twice as many as are read at a time are begun, so that none waits for a slow
         one, and what is read and not yet handed on does not fill the memory.
         """
         begun: deque[Future[bytes]] = deque()
         for document in found:
-            begun.append(pool.submit(self.reader.read, document, self.options, self.output, self.bar.page))
+            begun.append(pool.submit(self._read, document, hopeless))
             if len(begun) >= 2 * jobs:
                 yield begun.popleft()
         yield from begun
+
+    def _read(self, document: Document, hopeless: "Future[bytes]") -> bytes:
+        try:
+            return self.reader.read(document, self.options, self.output, self.bar.page)
+        except _HOPELESS as error:
+            with suppress(InvalidStateError):  # another was there before
+                hopeless.set_exception(error)
+            raise
 
     def _turn(self, document: Document, place: Path | None, coming: Future[bytes]) -> ExitCode:
         try:

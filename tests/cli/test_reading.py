@@ -108,10 +108,13 @@ def test_options_are_those_of_a_reading(run: Run, tmp_path: Path) -> None:
 def test_an_output_that_cannot_be_written_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As no defect: one line, and the code of a command that is wrong, for the next would not be written either."""
     Path("file").write_bytes(b"")
-    for out in ("file", "file/made", "/proc/made", "scans/a.png"):
-        code, told, err = run("scans", "--out", out)
+    for out in ("file", "file/made", "/proc/made"):
+        code, told, err = run("scans/sub", "--out", out)
         assert (code, told, err.count("\n")) == (2, "", 1)
-        assert err.startswith(f"ocr-ops: {out}/a.txt: ")
+        assert err.startswith(f"ocr-ops: {out}/c.txt: ")
+    code, err = _end("scans", "--out", "scans/a.png")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("ocr-ops: scans/a.png/a.txt: ")
     code, _, err = run("scans/b.png", "--out", "o" * 300)
     assert (code, err.count("\n")) == (4, 1)
     assert err.startswith(f"ocr-ops: scans/b.png: {'o' * 300}/b.txt: file name too long; expected ")
@@ -120,9 +123,9 @@ def test_an_output_that_cannot_be_written_is_told(run: Run, monkeypatch: pytest.
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full_disk)
-    code, told, err = run("scans", "--out", "made")
+    code, told, err = run("scans/sub", "--out", "made")
     assert (code, told) == (2, "")
-    assert err.startswith("ocr-ops: made/a.txt: no space left on device; expected ")
+    assert err.startswith("ocr-ops: made/c.txt: no space left on device; expected ")
     assert list(Path("made").iterdir()) == []
 
 
@@ -195,12 +198,12 @@ def test_a_service_is_asked_instead(run: Run, monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_wrong_with_all_documents_ends_at_once(run: Run) -> None:
     """No key, no service, no URL: one line, and no further request."""
     with scripted(problem(401, "unauthorized")) as server:
-        code, _, err = run("scans", "--url", server.url, "-j", 1)
+        code, err = _end("scans", "--url", server.url, "-j", "1")
         assert (code, err.count("\n")) == (4, 1)
         assert len(server.asked) <= 2
     with scripted(Said()) as server:
         pass
-    code, _, err = run("scans", "--url", server.url, "--timeout", "0.5")
+    code, err = _end("scans", "--url", server.url, "--timeout", "0.5")
     assert (code, err.count("\n")) == (5, 1)
     assert run("scans", "--url", "nowhere")[0] == 2
 
@@ -227,6 +230,31 @@ def apart(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
+
+
+def _end(*arguments: str) -> tuple[int, str]:
+    """Exit code and stderr, by itself: where something is read still, it is the process that ends."""
+    with apart(*arguments) as process:
+        code = process.wait(60)
+        assert process.stderr is not None
+        return code, process.stderr.read()
+
+
+@pytest.mark.usefixtures("run")
+def test_what_is_wrong_with_all_documents_waits_for_none() -> None:
+    """Neither for those that are being read, nor for its turn."""
+    hold = Event()
+    with scripted(replace(DONE, hold=hold), problem(401, "unauthorized")) as server:
+        code, err = _end("scans", "--url", server.url, "-j", "2")
+        assert (code, err.count("\n")) == (4, 1)
+        assert err.startswith("ocr-ops: ")
+        assert not hold.is_set()
+        hold.set()
+    os.mkfifo("slow.png")  # whoever opens it waits for what never comes
+    Path("file").write_bytes(b"")
+    code, err = _end("scans/a.png", "slow.png", "-j", "2", "--out", "file/made")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.startswith("ocr-ops: file/made/a.txt: ")
 
 
 def ended(process: psutil.Process) -> bool:
