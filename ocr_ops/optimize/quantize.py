@@ -34,6 +34,9 @@ STATIC, DYNAMIC, CAST = Quantization(), Quantization(method="dynamic"), Quantiza
 
 OPERATORS = ("Conv", "MatMul", "Gemm")
 """Only what has fast integer kernels: quantizing the rest costs accuracy and conversions, and gains nothing."""
+FOLLOWERS = ("Relu", "Clip", "MaxPool", "Resize", "Add")
+"""What goes on in eight bits where all it takes comes from such a layer. An activation is then part of its layer, whose
+range has no half below zero to spend levels on; the others convert nothing."""
 PRODUCTS = ("MatMul", "Gemm", "LSTM", "Attention")
 """What dynamic scales are made for. ONNX Runtime's integer convolution without static scales has no fast path."""
 
@@ -101,10 +104,19 @@ def quantize(
 
 
 def prepare(bundle: ModelBundle, scratch: Path) -> Path:
-    """The bundle's graph as a file in `scratch`, folded, its shapes inferred, of an opset with scales per channel."""
+    """The bundle's graph as a file in `scratch`, folded, its shapes inferred, of an opset with scales per channel.
+
+    Its nodes have names of their own, which not all exports give: layers are told apart by them.
+    """
     modern, prepared = scratch / "modern.onnx", scratch / "prepared.onnx"
     onnx.save(_modern(bundle.graph), modern)
     quant_pre_process(modern, prepared, skip_symbolic_shape=True)
+    model, taken = onnx.load(prepared), set()
+    for number, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name or node.op_type}#{number}"
+        taken.add(node.name)
+    onnx.save(model, prepared)
     return prepared
 
 
@@ -134,7 +146,7 @@ def calibrated(bundle: ModelBundle, prepared: Path, material: Material, recipe: 
     most = None if recipe.calibration == "minmax" else HISTOGRAMS[manifest.task]
     calibrator = create_calibrator(
         prepared,
-        list(OPERATORS),
+        [*OPERATORS, *FOLLOWERS],
         augmented_model_path=str(prepared.with_name("augmented.onnx")),
         calibrate_method=method,
         extra_options=options,
@@ -152,23 +164,35 @@ def calibrated(bundle: ModelBundle, prepared: Path, material: Material, recipe: 
 
 
 def eight_bits(prepared: Path, ranges: Any, kept: Sequence[str] = (), only: Sequence[str] = ()) -> onnx.ModelProto:
-    """The prepared graph with its layers in INT8: all but those `kept`, or `only` some."""
+    """The prepared graph with its layers in INT8, and what follows them: all but those `kept`, or `only` some."""
+    model = load_model_with_shape_infer(prepared)
+    chosen: set[str] = set()
+    given: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in OPERATORS:
+            taken = node.name in only if only else node.name not in kept
+        else:
+            sources = node.input if node.op_type == "Add" else node.input[:1]  # others' further inputs are constants
+            taken = node.op_type in FOLLOWERS and given.issuperset(sources)
+        if taken:
+            chosen.add(node.name)
+            given.update(node.output)
     quantizer = QDQQuantizer(
-        load_model_with_shape_infer(prepared),
+        model,
         True,
         True,
         QuantType.QInt8,
         QuantType.QUInt8,
         ranges,
-        list(only),
-        list(kept),
-        list(OPERATORS),
+        [],
+        [node.name for node in model.graph.node if node.name not in chosen],
+        [*OPERATORS, *FOLLOWERS],
         {},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
-    model: onnx.ModelProto = quantizer.model.model
-    return model
+    quantized: onnx.ModelProto = quantizer.model.model
+    return quantized
 
 
 def _dynamic(bundle: ModelBundle, scratch: Path) -> onnx.ModelProto:

@@ -39,10 +39,38 @@ def layered(folder: Path) -> ModelBundle:
 
     Eight bits for a range so wide leave nothing of the rest.
     """
+    return _deeper(folder, 1000)
+
+
+def followed(folder: Path, operator: str, behind: str = "wide") -> ModelBundle:
+    """The same, its constant far below zero, and behind one of its layers an operator that changes no text."""
+    bundle = _deeper(folder, -1000 if operator in ("Relu", "Clip") else 0)
+    model = onnx.load(bundle.graph)
+    constants: dict[str, dict[str, object]] = {
+        "Clip": {"least": np.float32(0), "greatest": np.float32(6)},
+        "Resize": {"roi": np.float32([]), "scales": np.float32([1, 1, 1, 1])},
+    }
+    further = constants.get(operator, {})
+    if operator == "Add":
+        inputs = [behind, behind]
+        halved = next(tensor for tensor in model.graph.initializer if tensor.name == "narrow_weight")
+        halved.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(halved) / 2, halved.name))
+    else:
+        inputs = [behind, *further]
+    kernel = {"kernel_shape": [1, 1]} if operator == "MaxPool" else {}
+    at = next(i for i, node in enumerate(model.graph.node) if node.name == behind)
+    for node in model.graph.node:
+        node.input[:] = ["followed" if name == behind else name for name in node.input]
+    model.graph.node.insert(at + 1, helper.make_node(operator, inputs, ["followed"], name="follower", **kernel))
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in further.items())
+    return _rewritten(bundle, model)
+
+
+def _deeper(folder: Path, constant: float) -> ModelBundle:
     bundle = build_bundle(folder, "recognition")
     model = onnx.load(bundle.graph)
     same, wide = np.eye(3, dtype=np.float32), np.eye(4, 3, dtype=np.float32)
-    bias = np.float32([0, 0, 0, 1000])
+    bias = np.float32([0, 0, 0, constant])
     names = ["first", "same", "wide", "narrow"]
     weights = [same, same, wide, np.eye(3, 4, dtype=np.float32)]
     source = "features"

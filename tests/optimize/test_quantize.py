@@ -13,9 +13,9 @@ from ocr_ops.data.lines import read_lines
 from ocr_ops.data.pages import LabelledPage, PageSet, Region, write_index
 from ocr_ops.optimize.calibration import read_material, sources
 from ocr_ops.optimize.cast import lacking
-from ocr_ops.optimize.quantize import CAST, DYNAMIC, quantize
+from ocr_ops.optimize.quantize import CAST, DYNAMIC, FOLLOWERS, quantize
 from ocr_ops.runtime.recognition import Recognizer
-from tests.optimize.readers import LINES, bars, layered, line_crops
+from tests.optimize.readers import LINES, bars, followed, layered, line_crops
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +31,13 @@ def texts(bundle: ModelBundle, pages: PageSet) -> list[str]:
 
 def operators(bundle: ModelBundle) -> set[str]:
     return {node.op_type for node in onnx.load(bundle.graph).graph.node}
+
+
+def quantized(bundle: ModelBundle) -> set[str]:
+    """Names of the convolutions whose weights have eight bits."""
+    graph = onnx.load(bundle.graph).graph
+    exact = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return {node.name for node in graph.node if node.op_type == "Conv" and node.input[1] in exact}
 
 
 def test_variant_names_its_parent_and_its_calibration(tiny_release: Release, pages: PageSet, tmp_path: Path) -> None:
@@ -98,16 +105,49 @@ def test_first_and_last_layer_stay_in_float_unless_told_otherwise(pages: PageSet
     """The rule, and a recipe that names others."""
     parent = layered(tmp_path / "fp32")
 
-    def quantized(bundle: ModelBundle) -> set[str]:
-        graph = onnx.load(bundle.graph).graph
-        exact = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-        return {node.name for node in graph.node if node.op_type == "Conv" and node.input[1] in exact}
-
     assert quantized(quantize(parent, pages, tmp_path / "rule")) == {"same", "wide", "narrow"}
     made = quantize(parent, pages, tmp_path / "told", Quantization(kept=("wide", "narrow")))
     assert quantized(made) == {"first", "same", "scores"}
     assert made.manifest.variant == "int8-mixed"
     assert made.manifest.recipe == Quantization(kept=("wide", "narrow"))
+
+
+@pytest.mark.parametrize("name", ["", "conv"])
+def test_layers_without_names_of_their_own_are_told_apart(pages: PageSet, tmp_path: Path, name: str) -> None:
+    """Not every export names its nodes."""
+    parent = layered(tmp_path / "fp32")
+    model = onnx.load(parent.graph)
+    for node in model.graph.node:
+        node.name = name
+    parent = ModelBundle.write(parent.path, parent.manifest, {"model.onnx": model.SerializeToString()})
+    assert len(quantized(quantize(parent, pages, tmp_path / "int8"))) == 3
+
+
+@pytest.mark.parametrize("operator", FOLLOWERS)
+def test_what_follows_a_layer_goes_on_in_eight_bits(pages: PageSet, tmp_path: Path, operator: str) -> None:
+    """An activation is part of its layer, which has no levels for what is below zero; and nothing turns float between
+    two layers, but where the one before is."""
+
+    def follower(bundle: ModelBundle) -> onnx.NodeProto | None:
+        return next((node for node in onnx.load(bundle.graph).graph.node if node.name == "follower"), None)
+
+    def exact(bundle: ModelBundle) -> set[str]:
+        nodes = onnx.load(bundle.graph).graph.node
+        return {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+
+    made = quantize(followed(tmp_path / "fp32", operator), pages, tmp_path / "int8")
+    assert texts(made, pages) == list(LINES)
+    node = follower(made)
+    if operator in ("Relu", "Clip"):
+        assert node is None
+    else:
+        assert node is not None
+        assert node.input[0] in exact(made)
+    kept = quantize(followed(tmp_path / "other", operator, "first"), pages, tmp_path / "kept")
+    node = follower(kept)
+    assert node is not None
+    assert node.input[0] == "first"
+    assert "first" not in exact(kept)
 
 
 def test_buckets_of_the_parent_are_not_proven_of_the_variant(pages: PageSet, tmp_path: Path) -> None:
