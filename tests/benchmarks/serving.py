@@ -48,10 +48,11 @@ NAMES = {
     "alone": "this service, each line a call",
     "naive": "naive BentoML service, float32",
 }
-SHARES = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 0.9, 0.95)
+SHARES = (0.2, 0.4, 0.6, 0.8, 0.9, 0.95)
 """Of what a service makes at most: how fast documents come where its p99 is looked at."""
-CURVE_SECONDS, CURVE_DOCUMENTS = 30.0, 60
-"""At least, of each of these rates: the slower documents come, the longer it takes until a p99 says anything."""
+CURVE_DOCUMENTS, MOST_DOCUMENTS = 75, 400
+"""Of a service that is idle all the while, and at most. A queue takes the more documents to become as long as it will
+be, the less idle the service is: as many seconds for a fast and a slow service would flatter the slow one."""
 LIMITS = (1.0, 1.5, 2.0, 5.0)
 """Seconds of p99 at which services are compared; the last is what ours promises."""
 
@@ -125,7 +126,8 @@ def curve(server: Server, requests: Sequence[Request], most: float) -> list[tupl
     points = []
     for share in SHARES:
         rate = share * most
-        found = arrivals(server.url, requests, rate, max(CURVE_SECONDS, CURVE_DOCUMENTS / rate))
+        documents = min(CURVE_DOCUMENTS / (1 - share), MOST_DOCUMENTS)
+        found = arrivals(server.url, requests, rate, documents / rate)
         points.append((found.lines / found.seconds, quantile(found.times, 0.99) or 0.0))
     return points
 
