@@ -27,6 +27,7 @@ from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.core.options import ReadOptions
 from ocr_ops.core.reading import Reading
 from ocr_ops.core.record import Value
+from ocr_ops.runtime.confinement import confine
 from ocr_ops.runtime.documents import sheets
 from ocr_ops.runtime.memory import sealed
 from ocr_ops.runtime.outputs.pdf import searchable_pdf
@@ -37,7 +38,7 @@ NEXT = b"next"
 MAX_MESSAGE = 64 * 1024
 MAX_TEXT = 64 * 2**20
 """Bytes of a page's text in JSON."""
-_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS, _CLONE_NEWNET = 1, 38, 0x40000000
+_PR_SET_PDEATHSIG = 1
 
 
 class Task(Value):
@@ -106,7 +107,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     Image.init()
     libc = ctypes.CDLL(None)
-    _confine(libc)
+    confine(libc)
     gc.collect()
     gc.freeze()  # what is shared with the children stays shared
     with contextlib.suppress(BrokenPipeError):  # whoever started it was interrupted
@@ -174,13 +175,6 @@ class _Warden:
         for child in self.children:
             os.kill(child, signal.SIGKILL)
         os._exit(0)
-
-
-def _confine(libc: ctypes.CDLL) -> None:
-    """The warden and all its children: no network, and no way to rights they do not have."""
-    libc.unshare(_CLONE_NEWNET)  # refused to those without the right; nothing here opens a connection anyway
-    libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _child(message: bytes, files: list[int], end: socket.socket, libc: ctypes.CDLL) -> NoReturn:

@@ -380,7 +380,9 @@ def test_a_decoder_has_no_secrets_and_few_rights(decoders: Decoders, monkeypatch
     next(pages)
     (child,) = children(decoders)
     assert b"secret" not in Path(f"/proc/{child}/environ").read_bytes()
-    assert "NoNewPrivs:\t1" in Path(f"/proc/{child}/status").read_text()
+    status = Path(f"/proc/{child}/status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert "Seccomp:\t2" in status
     limits = Path(f"/proc/{child}/limits").read_text()
     assert all("unlimited" not in line for line in limits.splitlines() if line.startswith(("Max address", "Max cpu")))
     assert soon(lambda: sorted(name.partition(":")[0] for name in files(child)) == ["/dev/null"] * 3 + ["socket"])
