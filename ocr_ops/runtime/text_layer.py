@@ -134,7 +134,7 @@ def _pieces(letters: Sequence[Letter], width: int, height: int) -> Iterator[_Pie
     for (turn, leftward), run in groupby(_ways(letters), lambda way: way[:2]):
         if turn is None:
             continue
-        level = [_level(letter, turn, width, height) if _solid(letter) else letter for *_, letter in run]
+        level = [_level(letter, turn, width, height) if turn and _solid(letter) else letter for *_, letter in run]
         for line in lines_of([_mirrored(letter) for letter in level] if leftward else level):
             if text_of(line):
                 yield _Piece([_mirrored(letter) for letter in line] if leftward else line, turn)
