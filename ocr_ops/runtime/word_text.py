@@ -12,6 +12,7 @@ from docx.oxml.ns import qn
 
 from ocr_ops.core.errors import UnreadableDocument
 from ocr_ops.runtime.word_chunks import chunk_items
+from ocr_ops.runtime.word_graphics import GRAPHICS, graphic_texts
 from ocr_ops.runtime.word_items import (
     HEADING_SIZES,
     MOST_COLUMNS,
@@ -34,7 +35,7 @@ _OLD_PICTURE = "{urn:schemas-microsoft-com:vml}imagedata"
 _SIGNS = {qn("w:tab"): "\t", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-", qn("w:ptab"): "\t"}
 _SHOWN = {*_TEXT, *_SIGNS, *NOTES, qn("w:br"), qn("w:sym")}
 """What a paragraph says something by."""
-_RUN, _FIELD, _DENOMINATOR = qn("w:r"), qn("w:fldChar"), qn("m:den")
+_RUN, _FIELD, _DENOMINATOR, _RUBY = qn("w:r"), qn("w:fldChar"), qn("m:den"), qn("w:ruby")
 _LENGTH = re.compile(r"(-?\d{1,9}(?:\.\d*)?)(mm|cm|in|pt|pc|pi|)")
 _UNITS = {"": 0.05, "pt": 1.0, "pc": 12.0, "pi": 12.0, "in": 72.0, "cm": 72 / 2.54, "mm": 7.2 / 2.54}
 """In points."""
@@ -99,6 +100,9 @@ class Flow:
                 yield Text(written, size, heading=level is not None, notes=notes)
                 notes = ()
         yield from self._pictures(paragraph, part)
+        for graphic in paragraph.iter(*GRAPHICS):
+            if self.shown(graphic, paragraph):
+                yield from map(Text, graphic_texts(graphic, part))
         for box in paragraph.iter(qn("w:txbxContent")):
             if self.shown(box, paragraph):
                 yield from self.items(box, part)
@@ -223,12 +227,20 @@ class Flow:
                     _mark_field(mark, codes)
             elif element.tag in INVISIBLE:
                 continue
+            elif element.tag == _RUBY:
+                found.append(self._ruby(element, codes))
             elif not (any(codes) and element.tag in _SHOWN):
                 said = self._sign(element)
                 found.append(said or _stroke(element))
                 if said is None:
                     stack.append(iter(element))
         return "".join(found)
+
+    def _ruby(self, element: Any, codes: list[bool]) -> str:
+        """What tells in small letters above others how they are said comes after them, as in Word's own plain text."""
+        parts = [element.findall(qn(name)) for name in ("w:rubyBase", "w:rt")]
+        base, above = ("".join(self._text(part, codes) for part in some) for some in parts)
+        return f"{base}({above})" if above.strip() else base
 
     def _sign(self, element: Any) -> str | None:
         """What an element says by itself; None of one that says what those within it do."""

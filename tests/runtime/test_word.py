@@ -520,6 +520,12 @@ def test_what_is_chosen_of_a_list_is_seen(state: str, shown: str) -> None:
     assert runs(docx.Document(), one.replace(f"{begin}/>", f"{begin}>{choice}</w:fldChar>")) == f"kept {shown}".strip()
 
 
+def test_how_signs_are_said_comes_after_them() -> None:
+    ruby = "<w:r><w:ruby><w:rt>{}</w:rt><w:rubyBase><w:r><w:t>{}</w:t></w:r></w:rubyBase></w:ruby></w:r>"
+    above = "<w:r><w:t>かんじ</w:t></w:r>"
+    assert runs(docx.Document(), ruby.format(above, "漢字") + ruby.format("", "字")) == "kept 漢字(かんじ)字"
+
+
 def test_hidden_text_is_not_shown() -> None:
     """By itself, or by its style; what a style hides may be taken back. Nor what is in it."""
     hidden = "<w:r><w:rPr>{}</w:rPr><w:t>{} </w:t>{}</w:r>"
