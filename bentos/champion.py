@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -143,6 +144,14 @@ def choice(name: str, default: str, *others: str) -> str:
     if value not in (default, *others):
         end(UsageError(name, repr(value), " or ".join((default, *others)), "correct the variable"))
     return value
+
+
+def apart(name: str) -> str | None:
+    """Where a model is deployed that is not beside the gateway; what is no URL ends the process with one line."""
+    url = os.environ.get(name) or None
+    if url is not None and not re.fullmatch(r"https?://\S+", url):
+        end(UsageError(name, repr(url), "an http or https URL, such as http://detection:3001", "correct the variable"))
+    return url
 
 
 def secret(name: str) -> str | None:

@@ -10,6 +10,8 @@ from bentos.connections import watch_connections
 from bentos.evenly import evenly
 from bentos.layers import step_over_layers
 
+LOGGED = switch("OCR_OPS_ACCESS_LOG")
+
 
 def edged(service: Any) -> Any:
     """Decorator of the entry service: puts `Edge` around it."""
@@ -26,7 +28,7 @@ class Edge:
         from bentos.api.app import around  # where it is needed alone, as in `Gateway`
 
         self.others = app
-        self.api = evenly(around(app, logged=switch("OCR_OPS_ACCESS_LOG")), workers("gateway"))
+        self.api = evenly(around(app, logged=LOGGED), workers("gateway"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

@@ -1,6 +1,5 @@
 """Gateway: the one service clients see. Documents in, readings out; the models are a hop away."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import bentoml
 from starlette.requests import Request
 
 from bentos.admission import Admission
-from bentos.champion import default_host, open_champion, serving, setting, switch, workers
+from bentos.champion import apart, default_host, open_champion, serving, setting, switch, workers
 from bentos.connections import CIPHERS
 from bentos.detection import Detection
 from bentos.edge import edged
@@ -58,8 +57,8 @@ class Document(bentoml.IODescriptor):
     ssl={"ciphers": CIPHERS},
 )
 class Gateway:
-    detection = bentoml.depends(Detection, url=os.environ.get("OCR_OPS_DETECTION_URL"))
-    recognition = bentoml.depends(Recognition, url=os.environ.get("OCR_OPS_RECOGNITION_URL"))
+    detection = bentoml.depends(Detection, url=apart("OCR_OPS_DETECTION_URL"))
+    recognition = bentoml.depends(Recognition, url=apart("OCR_OPS_RECOGNITION_URL"))
 
     def __init__(self) -> None:
         # Here, and not above: BentoML and the models' workers load this file too, and have no use for these.
@@ -125,9 +124,11 @@ class Gateway:
     def check() -> None:
         """Before any worker starts."""
         from bentos.auth import require_access
+        from bentos.settings import require_settings
 
         require_access()
         check_group()
+        require_settings()
 
     @bentoml.api(route="/v1/ocr", input_spec=Document, output_spec=Reading)
     async def ocr(self, file: Path) -> Reading:
