@@ -4,7 +4,9 @@ import logging
 import os
 import re
 import socket
+import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +23,7 @@ from ocr_ops.core.spec import Task
 from ocr_ops.core.workspace import Workspace
 from ocr_ops.runtime import telemetry
 from ocr_ops.runtime.cpu import cpu_share, thread_count
-from ocr_ops.runtime.session import Session, name_of
+from ocr_ops.runtime.session import AUTO, PROVIDER_VARIABLE, Session, name_of, usable
 
 UNATTESTED = "OCR_OPS_UNATTESTED"
 """`warn` (unless set) or `refuse`: whether to serve where the release was never admitted."""
@@ -68,6 +70,27 @@ def require_attested() -> None:
             place = Place.here(name_of(Session(bundle, threads=1).provider))
             if not release.attested_at(bundle.manifest.task, place):
                 raise _unattested(release, bundle.manifest.task, place)
+    except OcrOpsError as error:
+        end(error)
+
+
+@cache
+def require_provider() -> None:
+    """Ends the process with one line where the provider that is named does not work here, before any worker starts.
+
+    A process of its own tries: this one would hold a GPU's memory for as long as the server runs.
+    """
+    if os.environ.get(PROVIDER_VARIABLE) in {None, "", AUTO, "cpu"}:
+        return
+    code = "from bentos.champion import try_provider; try_provider()"
+    if failed := subprocess.run([sys.executable, "-c", code], cwd=_SOURCE, check=False).returncode:
+        raise SystemExit(failed)
+
+
+def try_provider() -> None:
+    """Ends the process with one line where the provider that is named does not work here."""
+    try:
+        usable(os.environ[PROVIDER_VARIABLE])
     except OcrOpsError as error:
         end(error)
 

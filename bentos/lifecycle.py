@@ -21,7 +21,7 @@ from circus.controller import Controller
 from circus.exc import ConflictError
 
 from bentos import evenly
-from bentos.champion import asked_address, end, require_attested, require_champion, require_port
+from bentos.champion import asked_address, end, require_attested, require_champion, require_port, require_provider
 from bentos.connections import allow_many
 from bentos.lending import GROUP
 from bentos.terms import KEY
@@ -56,6 +56,7 @@ def check_group() -> None:
 
 def check_model() -> None:
     """Of a model's service, before any worker of it starts. `check_group` has been there if a gateway is beside it."""
+    require_provider()
     if GROUP in os.environ:
         return
     host, _ = asked_address()

@@ -120,7 +120,7 @@ class Session:
         """
         self.bundle = bundle
         name = provider or os.environ.get(PROVIDER_VARIABLE) or AUTO
-        wanted = offered() if name == AUTO else (_usable(name),)
+        wanted = offered() if name == AUTO else (usable(name),)
         threads = threads or thread_count()
         for number, one in enumerate(wanted, 1):
             try:
@@ -233,7 +233,8 @@ def graph_name(provider: str = "cpu") -> str:
     return f"model.{short(digest_bytes(canonical_json(parts).encode()))}.onnx"
 
 
-def _usable(name: str) -> str:
+def usable(name: str) -> str:
+    """`name`, if that provider works here; `OutsideSystem` if it does not, `UsageError` if no provider is called so."""
     if name not in PROVIDERS:
         raise UsageError(PROVIDER_VARIABLE, name, f"{AUTO}, {', '.join(PROVIDERS)}", "correct the variable")
     if why := failure(name):

@@ -69,17 +69,16 @@ def test_a_release_that_was_never_admitted_here_is_not_served_where_policy_refus
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_setting_is_one_line(served: tuple[Workspace, Release]) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [("OCR_OPS_CACHE_KEY", "short", "no key"), ("OCR_OPS_PROVIDER", "gpu", "gpu; expected auto")],
+)
+def test_a_wrong_setting_is_one_line(served: tuple[Workspace, Release], name: str, value: str, told: str) -> None:
     """Before any worker starts: one after the other would end over it, and the server wait for them for ever."""
     done = subprocess.run(
         [sys.executable, "-m", "bentoml", "serve", ".", "--host", "127.0.0.1", "--port", "0"],
         cwd=ROOT,
-        env={
-            **os.environ,
-            "OCR_OPS_HOME": str(served[0].home),
-            "OCR_OPS_CACHE_KEY": "short",
-            "BENTOML_DO_NOT_TRACK": "true",
-        },
+        env={**os.environ, "OCR_OPS_HOME": str(served[0].home), name: value, "BENTOML_DO_NOT_TRACK": "true"},
         capture_output=True,
         text=True,
         check=False,
@@ -87,7 +86,7 @@ def test_a_wrong_setting_is_one_line(served: tuple[Workspace, Release]) -> None:
     )
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: OCR_OPS_CACHE_KEY: ")
+    assert line.startswith(f"error: {name}: {told}")
     assert "Traceback" not in done.stderr
 
 

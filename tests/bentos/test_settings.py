@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bentos.settings import apart, require_settings
+from bentos.champion import apart
+from bentos.settings import require_settings
 
 
 @pytest.mark.parametrize(
