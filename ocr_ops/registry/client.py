@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,16 +81,25 @@ def make_store(path: Path) -> None:
     if path.exists():
         return
     with _quiet(), suppress(OSError, sqlite3.Error), tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        from mlflow.store.db.utils import _initialize_tables  # noqa: PLC0415 (seconds)
-        from sqlalchemy import create_engine  # noqa: PLC0415
-
         made = Path(folder) / path.name
         with closing(sqlite3.connect(":memory:")) as memory, closing(sqlite3.connect(made)) as store:
-            engine = create_engine("sqlite://", creator=lambda: memory)
-            _initialize_tables(engine)
+            memory.deserialize(_empty_store())
             memory.backup(store)
-            engine.dispose()
         path.hardlink_to(made)  # unless another process was quicker
+
+
+@cache
+def _empty_store() -> bytes:
+    """Made once a process, however many stores it makes."""
+    from mlflow.store.db.utils import _initialize_tables  # noqa: PLC0415 (seconds)
+    from sqlalchemy import create_engine  # noqa: PLC0415
+
+    with closing(sqlite3.connect(":memory:")) as memory:
+        engine = create_engine("sqlite://", creator=lambda: memory)
+        _initialize_tables(engine)
+        made = memory.serialize()
+        engine.dispose()
+    return made
 
 
 def log_points(client: Client, run: str, points: Sequence[tuple[str, float, int]]) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def sbom(release: Release) -> str:
         properties=_properties(release=release.digest, toolkit=ocr_ops.__version__),
     )
     parts = [
-        *map(_package, _locked(LOCK.read_text(encoding="utf-8"))),
+        *_packages(LOCK.read_text(encoding="utf-8")),
         *map(_model, (release.detection, release.recognition)),
     ]
     bom = Bom(components=parts)
@@ -58,6 +59,12 @@ def sbom(release: Release) -> str:
     del made["metadata"]["timestamp"], made["serialNumber"]
     named = {**made, "serialNumber": uuid.uuid5(uuid.NAMESPACE_URL, canonical_json(made)).urn}
     return json.dumps(named, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+@cache
+def _packages(lock: str) -> tuple[Component, ...]:
+    """Once a process: asking all of them for their licences takes longer than the rest."""
+    return tuple(map(_package, _locked(lock)))
 
 
 def _locked(lock: str) -> Iterator[tuple[str, str]]:
