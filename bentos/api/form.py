@@ -101,7 +101,11 @@ def asked_for(fields: Mapping[str, str], request: Request) -> tuple[ReadOptions,
         first = error.errors(include_url=False, include_context=False)[0]
         name = str(first["loc"][0])
         no_such = first["type"] == "string_pattern_mismatch"
-        expected = f"such as {EXAMPLES[name]}" if no_such else first["msg"].removeprefix("Value error, ")
+        expected = (
+            f"such as {EXAMPLES[name]}"
+            if no_such
+            else first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        )
         raise _invalid(name, given[name], expected) from None
     if output is None:
         return options, preferred(accepted(request.headers))

@@ -39,8 +39,8 @@ _TEXT = {"type": "string"}
 _RETRIED = frozenset({409, 429, 503})
 _DESCRIPTION = """Documents in, text out: what stands on each page, where, and how sure it is.
 
-Every answer carries `X-Request-ID`. Every answer that is no success is a problem (RFC 9457), but those of probes; those
-that may be asked again say when in `Retry-After`."""
+Every answer carries `X-Request-ID`. Every answer that is no success is a problem (RFC 9457), but those of probes; \
+those that may be asked again say when in `Retry-After`."""
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:

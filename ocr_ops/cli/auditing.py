@@ -7,6 +7,7 @@ import click
 
 from ocr_ops.cli.options import FOLDER, F, cli, json_option, print_rows
 from ocr_ops.core.audit import AuditLog, Entry
+from ocr_ops.core.errors import BadRecord
 from ocr_ops.core.record import short
 from ocr_ops.core.workspace import Workspace
 
@@ -14,6 +15,14 @@ from ocr_ops.core.workspace import Workspace
 def folder_option(command: F) -> F:
     text = "Where it lies, if not in the workspace or OCR_OPS_AUDIT_FOLDER."
     return click.option("--folder", type=FOLDER, help=text)(command)
+
+
+def opened(folder: Any) -> AuditLog:
+    """The log there: where there is none, nothing can be said of it, least of all that it is whole."""
+    log = AuditLog(folder or Workspace.current().audit)
+    if not log.folder.is_dir():
+        raise BadRecord(log.folder, "no such folder", "an audit log", "check the path; a service makes it, or a key")
+    return log
 
 
 @cli.group()
@@ -34,7 +43,7 @@ def verify(*, folder: Any, as_json: bool) -> None:
     \b
     Example: ocr-ops audit verify --json
     """
-    log = AuditLog(folder or Workspace.current().audit)
+    log = opened(folder)
     sound = log.verify()
     row = {"entries": sound.entries, "first": sound.first, "last": sound.last, "torn_bytes": sound.torn}
     print_rows([{"folder": str(log.folder), **row}], as_json=as_json)
@@ -52,7 +61,7 @@ def show(*, caller: str | None, document: str | None, last: int, folder: Any, as
     \b
     Example: ocr-ops audit show --caller k7Q2m9xD --last 100
     """
-    log = AuditLog(folder or Workspace.current().audit)
+    log = opened(folder)
     found = (
         entry
         for entry in log.entries()

@@ -76,13 +76,18 @@ def guard(name: str, step: Callable[[], T]) -> T:
         raise too_large(name, "more than the memory it may take", "less") from None
     except Exception as error:  # noqa: BLE001  decoders fed with hostile bytes raise anything
         if "password" in str(error).lower():
-            raise broken(name, "locked with a password") from None
+            raise locked(name) from None
         said = re.sub(r" ?<[^>]*>", "", str(error)).partition("\n")[0]  # not where in memory it was
         raise broken(name, f"{type(error).__name__}: {said}".rstrip(".: ")) from None
 
 
 def broken(name: str, found: str) -> UnreadableDocument:
     return UnreadableDocument(name, _legible(found), "a whole, open document", "save or scan it again", 422)
+
+
+def locked(name: str) -> UnreadableDocument:
+    expected, remedy = "a document that opens without one", "save it without its password"
+    return UnreadableDocument(name, "locked with a password", expected, remedy, 422)
 
 
 def too_large(name: str, found: str, expected: str) -> UnreadableDocument:

@@ -13,7 +13,7 @@ from docx.opc.packuri import PackURI
 from docx.oxml import parse_xml
 
 from ocr_ops.core.errors import UnreadableDocument
-from ocr_ops.runtime.sheet import broken, guard, too_large
+from ocr_ops.runtime.sheet import broken, guard, locked, too_large
 
 MAX_PARTS = 4096
 MAX_UNPACKED = 128 * 2**20
@@ -54,7 +54,7 @@ def word_document(data: bytes, name: str) -> Document:
 def _vet(data: bytes, name: str) -> None:
     """Refuses what is no Word document, and one that could be a bomb; unpacks every part, a little at a time."""
     if data.startswith(_OLE):
-        raise broken(name, "locked with a password") if _ENCRYPTED in data else _not_word(name, "an old Office file")
+        raise locked(name) if _ENCRYPTED in data else _not_word(name, "an old Office file")
     with guard(name, lambda: zipfile.ZipFile(io.BytesIO(data))) as package:
         parts = package.infolist()
         _vet_list(parts, name)
@@ -77,7 +77,7 @@ def _vet_list(parts: Sequence[zipfile.ZipInfo], name: str) -> None:
     if len(names) < len(parts):
         raise broken(name, "a package with two parts of one name")
     if any(part.flag_bits & 1 for part in parts):
-        raise broken(name, "locked with a password")
+        raise locked(name)
     if _TYPES not in names:
         raise _not_word(name, "a package without a Word document")
 

@@ -73,6 +73,14 @@ def test_a_log_that_was_touched_is_told(run: Run, tmp_path: Path) -> None:
         assert "line 2" in err
 
 
+def test_where_there_is_no_log_none_is_whole(run: Run, tmp_path: Path) -> None:
+    """Exit code 4: a path with a slip in it, or a log that somebody took away."""
+    for command in ("verify", "show"):
+        code, out, err = run("audit", command, "--folder", tmp_path / "adit")
+        assert (code, out) == (4, "")
+        assert "adit: no such folder" in err
+
+
 def test_what_is_done_to_keys_is_in_the_log(run: Run) -> None:
     """By whom, to which; never a secret."""
     made = json.loads(run("keys", "create", "scanner", "--json")[1])

@@ -299,8 +299,9 @@ def test_malformed_and_locked_files_are_named_as_such(shared_data: Path) -> None
     files = sorted((shared_data / "pdf" / "malformed_or_locked").glob("*.pdf"))
     assert files
     assert {status(file.read_bytes()) for file in files} == {422}
-    with pytest.raises(UnreadableDocument, match="password"):
+    with pytest.raises(UnreadableDocument, match="locked with a password") as refused:
         page_images((files[-1]).read_bytes(), files[-1].name).__next__()
+    assert refused.value.remedy == "save it without its password"
 
 
 @pytest.mark.shared_data

@@ -724,6 +724,7 @@ def test_what_is_no_word_document_is_named() -> None:
         assert text in error(document).found
     locked = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
     assert "password" in error(locked).found
+    assert "without its password" in error(locked).remedy
     assert error(data[: len(data) // 2]).http_status == 422
     twice = io.BytesIO(data)
     with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(twice, "a") as package:
