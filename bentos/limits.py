@@ -1,8 +1,8 @@
 """Limits: how many requests a caller may make, how many pages they may have read; counted by caller.
 
 A request takes a token and puts one page by, which is given back if none is read. Each page more is charged as it is
-read: a long document ends in a refusal where the quota does, not beyond, and a worker that dies leaves charged what it had read, or
-that one page.
+read: a long document ends in a refusal where the quota does, not beyond, and a worker that dies leaves charged what it
+had read, or that one page.
 """
 
 import asyncio
