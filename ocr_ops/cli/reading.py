@@ -16,13 +16,14 @@ import click
 from pydantic import ValidationError
 
 from ocr_ops.cli.options import POSITIVE, cli, json_option, print_rows
-from ocr_ops.cli.sources import Document, documents, targets
+from ocr_ops.cli.sources import SUFFIXES, Document, documents, targets
 from ocr_ops.core.errors import (
     BadInput,
     ExitCode,
     NotAllowed,
     OcrOpsError,
     ServiceAway,
+    UnreadableDocument,
     UnwritableLanguage,
     UsageError,
 )
@@ -100,8 +101,11 @@ def read(
              ocr-ops read 'scans/**/*.tif' --url http://localhost:3000 --jobs 8
     """
     found = documents(paths)
+    if not found:
+        known = ", ".join(sorted(SUFFIXES))
+        raise UnreadableDocument(", ".join(paths), "no document", f"files that end in {known}", "check the path")
     asked = _asked(options)
-    several = len(found) > 1 or not found
+    several = len(found) > 1
     if out is None and several and output not in _IN_A_ROW:
         raise UsageError(f"--output {output}", f"{len(found)} documents", "--out FOLDER", "give it, or one document")
     if out is None and output == "pdf" and sys.stdout.isatty():
@@ -109,7 +113,7 @@ def read(
     from ocr_ops.runtime.outputs import FORMS
 
     places = [None] * len(found) if out is None else targets(found, out, FORMS[output].suffix)
-    at_once = min(jobs or (_REMOTE_JOBS if url else _cores()), max(len(found), 1))
+    at_once = min(jobs or (_REMOTE_JOBS if url else _cores()), len(found))
     with _reader(url, asked, timeout, at_once) as reader, _Bar(len(found), wanted=progress) as bar:
         code = _Work(reader, asked, output, bar).done(found, places, at_once)
     if code is not ExitCode.PASS:

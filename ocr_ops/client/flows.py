@@ -19,7 +19,7 @@ import httpx
 from ocr_ops.client import answers
 from ocr_ops.client.answers import Job, Outcome
 from ocr_ops.client.documents import Document
-from ocr_ops.client.problems import AGAIN, error_of, error_of_answer, error_of_transport, retry_after
+from ocr_ops.client.problems import AGAIN, distrusted, error_of, error_of_answer, error_of_transport, retry_after
 from ocr_ops.client.retry import Retry
 from ocr_ops.core.errors import NotAllowed, OcrOpsError, OutsideSystem, Refused, ServiceFailed, TooLate
 from ocr_ops.core.options import OutputFormat, ReadOptions
@@ -346,7 +346,7 @@ def _unfinished(service: Service) -> OcrOpsError:
 def _fault(service: Service, outcome: httpx.Response | httpx.TransportError) -> Fault | None:
     if isinstance(outcome, httpx.TransportError):
         broken = not isinstance(outcome, httpx.UnsupportedProtocol | httpx.LocalProtocolError)
-        return Fault(error_of_transport(service.url, outcome), again=broken)
+        return Fault(error_of_transport(service.url, outcome), again=broken and not distrusted(outcome))
     if outcome.is_success:
         return None
     told = retry_after(outcome.headers)

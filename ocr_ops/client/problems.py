@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import ssl
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -88,8 +89,19 @@ def error_of_transport(url: object, error: httpx.TransportError) -> OcrOpsError:
         return UsageError(url, found, "a URL and a key as HTTP takes them", "check both")
     if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout | httpx.PoolTimeout):
         return TooLate(url, "no answer in time", "a quicker answer", "send fewer pages at once, or allow more time")
+    if distrusted(error):
+        remedy = "check the URL; SSL_CERT_FILE names an authority of your own, and so does `verify` of a client"
+        return ServiceAway(url, f"no trust in it: {error}", "a certificate by an authority known here", remedy)
     found = f"no answer: {error}" if str(error) else f"no answer: {type(error).__name__}"
     return ServiceAway(url, found, "a running service", "check the URL, and that it is up")
+
+
+def distrusted(error: httpx.TransportError) -> bool:
+    """Whether the service's certificate was not believed, which it would not be the next time either."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLCertVerificationError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
 
 
 def foreign(subject: object, found: str) -> ServiceFailed:

@@ -164,6 +164,17 @@ def test_a_name_that_is_no_utf_8_is_read_like_any_other(run: Run) -> None:
     assert (code, err.partition(";")[0]) == (2, "ocr-ops: scans/b\ufffd.png: a document, or two outputs")
 
 
+def test_a_folder_without_documents_is_told(run: Run, tmp_path: Path) -> None:
+    """One line and exit code 4, as a glob that finds nothing: silence would pass for success."""
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "a.txt").write_text("no document")
+    for options in ((), ("--output", "pdf", "--out", tmp_path / "made")):
+        code, out, err = run("letters", *options)
+        assert (code, out) == (4, "")
+        assert err.startswith("ocr-ops: letters: no document; expected files that end in .bmp, .docx")
+        assert err.count("\n") == 1
+
+
 def test_stdin_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `-`."""
     with Path("scans/b.png").open() as file:

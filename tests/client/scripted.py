@@ -1,6 +1,7 @@
 """A real server that answers as it is told, one scripted answer a request: what a client does when things go wrong."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -66,10 +67,12 @@ def events(*told: dict[str, Any], drop: bool = False) -> Said:
 
 
 @contextmanager
-def scripted(*script: Said) -> Iterator[Scripted]:
+def scripted(*script: Said, tls: ssl.SSLContext | None = None) -> Iterator[Scripted]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.daemon_threads = True
-    told = Scripted(f"http://127.0.0.1:{server.server_address[1]}", list(script))
+    told = Scripted(f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}", list(script))
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.RequestHandlerClass = _handler(told.answer)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from ocr_ops.client.flows import BYTES_AT_ONCE, Lines, batches
 from ocr_ops.core import errors
 from ocr_ops.core.errors import OcrOpsError
 from ocr_ops.core.reading import Page, Reading
+from tests import certificates
 from tests.client.scripted import Said, Scripted, events, problem, scripted
 
 PAGE = Page(width=10, height=10, lines=()).model_dump(mode="json")
@@ -145,6 +147,23 @@ def test_nobody_there_is_told(ask: Callable[..., Any]) -> None:
         pass
     with pytest.raises(errors.ServiceAway, match="no answer"):
         ask(server, "read", READ)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_at_once(
+    ask: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It will not be trusted the next time either; with its authority the service is read."""
+    made, tries = certificates.make(tmp_path), []
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(made.certificate, made.key)
+    tls.sni_callback = lambda *_: tries.append("a handshake")
+    with scripted(READING, tls=tls) as server:
+        with pytest.raises(errors.ServiceAway, match=r"no trust in it: .*CERTIFICATE_VERIFY_FAILED") as told:
+            ask(server, "read", READ)
+        assert "SSL_CERT_FILE" in told.value.remedy
+        assert len(tries) == 1
+        monkeypatch.setenv("SSL_CERT_FILE", str(made.authority))
+        assert isinstance(ask(server, "read", READ), Reading)
 
 
 @pytest.mark.parametrize("url", ["localhost:3000", "ftp://host", "", "http://", "http://[::1", "file:///etc"])
