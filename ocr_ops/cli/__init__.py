@@ -4,6 +4,8 @@ stdout carries the artefact, stderr the progress. Imports wait inside the comman
 read` must not pay for torch or MLflow.
 """
 
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -35,6 +37,7 @@ __all__ = [
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: errors become one line on stderr and an exit code."""
+    atexit.register(gc.freeze)  # what is left goes with the process: after MLflow, to look through it takes a second
     try:
         cli.main(arguments, prog_name="ocr-ops", standalone_mode=False)
     except OcrOpsError as error:
