@@ -2,9 +2,11 @@
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from docx.document import Document
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ocr_ops.core.errors import UnreadableDocument
-from ocr_ops.core.options import ReadOptions
+from ocr_ops.core.options import ReadOptions, page_spans
 from ocr_ops.core.reading import Page
 from ocr_ops.runtime.images import image_format, image_sheets
 from ocr_ops.runtime.pdf import POINTS_AN_INCH
@@ -33,7 +35,8 @@ def word_sheets(data: bytes, name: str, options: ReadOptions, limits: Limits) ->
     """The pages of a Word document, each followed by the pictures that stand on it."""
     document = word_document(data, name)
     most = limits.max_pages if options.pages is None else 100 * limits.max_pages
-    pages = guard(name, partial(_set, document, limits, most + 1))
+    last = most + 1 if options.pages is None else max(last for _, last in page_spans(options.pages))
+    pages = guard(name, partial(_set, document, limits, min(last, most + 1)))  # what nobody wants is not set
     if len(pages) > most:
         raise too_large(name, f"over {most} pages", f"at most {most}")
     numbers = wanted(name, options.pages, len(pages), limits)
@@ -51,9 +54,9 @@ def _set(document: Document, limits: Limits, most: int) -> list[Page | bytes]:
 
 
 def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
-    flow, sections = Flow(document), list(document.sections)
-    place = 0
-    setter = _setter(flow, sections, place, limits)
+    flow = Flow(document)
+    sections = _Sections(flow, list(document.sections), limits)
+    setter = sections.setter(1)
     pictures: list[bytes] = []
     seen: set[bytes] = set()
 
@@ -77,30 +80,64 @@ def _pages(document: Document, limits: Limits) -> Iterator[Page | bytes]:
         elif isinstance(item, PageBreak):
             yield from given([] if setter.empty else [setter.page()])
         else:
-            place = min(place + 1, len(sections) - 1)
-            if sections[place].start_type != WD_SECTION.CONTINUOUS:
+            sections.place = min(sections.place + 1, len(sections.all) - 1)
+            if sections.all[sections.place].start_type != WD_SECTION.CONTINUOUS:
                 yield from given(setter.rest())
-                setter = _setter(flow, sections, place, limits, setter.number + setter.count)
+                setter = sections.setter(setter.number + setter.count)
     for note in flow.notes.ends:
         yield from given(setter.text(Text(note, NOTE_SIZE)))
     yield from given(setter.rest() if setter.count or not setter.empty else [setter.page()])
     yield from pictures
 
 
-def _setter(flow: Flow, sections: list[Section], place: int, limits: Limits, number: int = 1) -> Setter:
-    """For the pages of a section, the first of which is this one of the document."""
-    section = sections[place] if sections else None
-    paper = (_paper(section) if section is not None else Paper()).sane
-    scale = min(limits.pdf_dpi / POINTS_AN_INCH, sqrt(limits.max_pixels / (paper.width * paper.height)))
-    first = section is not None and section.different_first_page_header_footer
-    return Setter(
-        paper,
-        scale,
-        _margins(flow, sections, place, limits, ""),
-        _margins(flow, sections, place, limits, "first_page_") if first else None,
-        _margins(flow, sections, place, limits, "even_page_") if flow.mirrored else None,
-        number if section is None else _number(section, number),
-    )
+@dataclass(slots=True)
+class _Sections:
+    """The sections of a document, one after the other: each goes on with the headers and footers it has none of."""
+
+    flow: Flow
+    all: list[Section]
+    limits: Limits
+    place: int = 0
+    """Which of them it is."""
+    nearest: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    """By the name of a header or footer, up to which section it was looked for, and the last one there is."""
+
+    def setter(self, number: int) -> Setter:
+        """For the pages of the section, the first of which is this one of the document."""
+        section = self.all[self.place] if self.all else None
+        paper = (_paper(section) if section is not None else Paper()).sane
+        scale = min(self.limits.pdf_dpi / POINTS_AN_INCH, sqrt(self.limits.max_pixels / (paper.width * paper.height)))
+        first = section is not None and section.different_first_page_header_footer
+        return Setter(
+            paper,
+            scale,
+            self._margins(""),
+            self._margins("first_page_") if first else None,
+            self._margins("even_page_") if self.flow.mirrored else None,
+            number if section is None else _number(section, number),
+        )
+
+    def _margins(self, kind: str) -> Margins:
+        return self._margin(f"{kind}header"), self._margin(f"{kind}footer")
+
+    def _margin(self, name: str) -> list[Text | Picture]:
+        """A header or footer, of the section or the nearest before it that has one."""
+        known, nearest = self.nearest.get(name, (0, None))
+        for section in self.all[known : self.place + 1]:
+            margin = getattr(section, name)
+            nearest = nearest if margin.is_linked_to_previous else margin
+        self.nearest[name] = self.place + 1, nearest
+        items: list[Text | Picture] = []
+        if nearest is None:
+            return items
+        for item in self.flow.items(nearest._element, nearest.part):  # noqa: SLF001  its paragraphs alone are public
+            if isinstance(item, Text):
+                items.append(item)
+            elif isinstance(item, Grid):
+                items += [Text(cell.text) for cell in item.cells if cell.text.strip()]
+            elif isinstance(item, Picture) and _worth_reading(item.data, self.limits):
+                items.append(item)
+        return items
 
 
 def _number(section: Section, following: int) -> int:
@@ -125,26 +162,6 @@ def _paper(section: Section) -> Paper:
         points(margins, "w:top", usual.top),
         points(margins, "w:bottom", usual.bottom),
     )
-
-
-def _margins(flow: Flow, sections: list[Section], place: int, limits: Limits, kind: str) -> Margins:
-    """Header and footer, from the section or the nearest before it that has one."""
-    found: list[list[Text | Picture]] = []
-    for which in ("header", "footer"):
-        items: list[Text | Picture] = []
-        for section in reversed(sections[: place + 1]):
-            margin = getattr(section, f"{kind}{which}")
-            if not margin.is_linked_to_previous:
-                for item in flow.items(margin._element, margin.part):  # noqa: SLF001  its paragraphs alone are public
-                    if isinstance(item, Text):
-                        items.append(item)
-                    elif isinstance(item, Grid):
-                        items += [Text(cell.text) for cell in item.cells if cell.text.strip()]
-                    elif isinstance(item, Picture) and _worth_reading(item.data, limits):
-                        items.append(item)
-                break
-        found.append(items)
-    return found[0], found[1]
 
 
 def _worth_reading(data: bytes, limits: Limits) -> bool:
