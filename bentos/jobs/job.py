@@ -58,7 +58,7 @@ class Entry:
     """A keyed hash of all that was submitted: what the same id may be submitted with again."""
     ask: bytes
     size: int
-    """Bytes of the document."""
+    """Bytes of the document, and of the pages that are kept."""
     created: float
     """Seconds of the epoch, as are all times here."""
     expires: float
@@ -95,8 +95,8 @@ class Bounds:
     each: int
     """The same, of one owner."""
     size: int
-    """Bytes of documents, of jobs that are over too. One owner's may take as many as are left free: who comes next
-    finds room, however much others keep.
+    """Bytes of documents and their pages, of jobs that are over too. One owner's may take as many as are left free: who
+    comes next finds room, however much others keep.
     """
 
 

@@ -158,11 +158,19 @@ _PAGE = (
     + """
 local id, number = ARGV[1], tonumber(ARGV[3])
 if not ours(id, ARGV[2]) then return 0 end
-local pages = p .. 'pages:' .. id
+local pages, more = p .. 'pages:' .. id, #ARGV[4]
 -- A command may be run twice, and a page be read again: what is kept stays as many as are read.
-if number == 1 then redis.call('UNLINK', pages) end
-if redis.call('LLEN', pages) >= number then redis.call('LSET', pages, number - 1, ARGV[4])
+if number == 1 then
+  more = more - tonumber(get(id, 'paged') or '0')
+  redis.call('UNLINK', pages)
+end
+if redis.call('LLEN', pages) >= number then
+  more = more - #redis.call('LINDEX', pages, number - 1)
+  redis.call('LSET', pages, number - 1, ARGV[4])
 else redis.call('RPUSH', pages, ARGV[4]) end
+for _, name in ipairs({'size', 'paged'}) do redis.call('HINCRBY', job(id), name, more) end
+redis.call('HINCRBY', p .. 'sizes', id, more)
+redis.call('INCRBY', p .. 'size', more)
 redis.call('HSET', job(id), 'tries', 0, 'done', number)
 if ARGV[5] ~= '' then redis.call('HSET', job(id), 'total', ARGV[5]) end
 expire(id, tonumber(get(id, 'expires')))

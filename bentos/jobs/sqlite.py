@@ -126,11 +126,14 @@ class SqliteJobs:
         def keep(db: sqlite3.Connection) -> bool:
             if not _is_ours(db, claim):
                 return False
-            if number == 1:
-                db.execute("DELETE FROM pages WHERE job = ?", (claim.entry.id,))
-            db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?)", (claim.entry.id, number, page))
-            values = (number, total, claim.entry.id)
-            db.execute("UPDATE jobs SET tries = 0, done = ?, total = coalesce(?, total) WHERE id = ?", values)
+            # A page may be read again, and all of them.
+            old = "FROM pages WHERE job = ? AND (number = ? OR ? = 1)"
+            place = (claim.entry.id, number, number)
+            (before,) = db.execute(f"SELECT coalesce(sum(length(page)), 0) {old}", place).fetchone()
+            db.execute(f"DELETE {old}", place)
+            db.execute("INSERT INTO pages VALUES (?, ?, ?)", (claim.entry.id, number, page))
+            done = "UPDATE jobs SET tries = 0, done = ?, total = coalesce(?, total), size = size + ? WHERE id = ?"
+            db.execute(done, (number, total, len(page) - before, claim.entry.id))
             return True
 
         return await self._with(keep)

@@ -330,6 +330,39 @@ def test_what_may_be_kept_is_bounded(kept: Kept) -> None:
     kept(work)
 
 
+def test_pages_take_room_as_long_as_they_are_kept(kept: Kept) -> None:
+    """Each as it is: one read again takes the place of the one before, and a document begun anew that of all."""
+
+    async def work(one: JobStore, other: JobStore) -> None:
+        async def room(size: int) -> bool:
+            """Whether a document of three bytes finds room where `size` bytes more may be kept."""
+            found = await other.add(entry("b", "bob"), b"doc", replace(BOUNDS, size=size + 3))
+            await other.erase("b")
+            return isinstance(found, Entry)
+
+        async def takes(size: int) -> bool:
+            return await room(size) and not await room(size - 1)
+
+        await added(one, entry("a"))
+        claim = await claimed(one)
+        assert await takes(3)
+        for number, page, size in (
+            (1, b"p" * 10, 13),
+            (2, b"p" * 5, 18),
+            (2, b"p" * 7, 20),
+            (1, b"p", 4),
+            (2, b"pp", 6),
+        ):
+            assert await one.page(claim, number, page, None)
+            assert await takes(size)
+        await one.finish(claim, "done", b"", time.time() + 60)
+        assert await takes(6)
+        await one.erase("a")
+        assert await takes(0)
+
+    kept(work)
+
+
 def test_nobody_takes_the_room_of_all(kept: Kept) -> None:
     """An owner's documents take what is left free, at most: the next finds as much room as all before have each."""
 
@@ -374,7 +407,7 @@ def test_what_expires_leaves_nothing(kept: Kept, tmp_path: Path) -> None:
         assert await one.document("a") is None
         assert await one.pages("a") == []
         assert not await one.page(claim, 2, b"2", None)
-        assert isinstance(await one.add(entry("c"), b"doc", replace(BOUNDS, each=2, size=6)), Entry)
+        assert isinstance(await one.add(entry("c"), b"doc", replace(BOUNDS, each=2, size=9)), Entry)
         await other.sweep()
         assert await one.document("b") == b"doc"
 
