@@ -18,6 +18,7 @@ from ocr_ops.runtime.decoder import Decoder, Gone, Warden, WardenGone, Way, read
 from ocr_ops.runtime.decoding import Task
 from ocr_ops.runtime.images import image_format
 from ocr_ops.runtime.sheet import LIMITS, Caps, Limits, Sheet, broken, too_large
+from ocr_ops.runtime.word_package import is_word
 
 T = TypeVar("T")
 CAPS = Caps()
@@ -150,14 +151,20 @@ class Decoders:
             max_pages=limits.max_pages,
             pdf_dpi=limits.pdf_dpi,
             grey=grey,
-            caps=self.caps if image_format(data) in _SCANS else self._caps(limits),
+            caps=self.caps if image_format(data) in _SCANS else self._caps(data, limits),
         )
 
-    def _caps(self, limits: Limits) -> Caps:
+    def _caps(self, data: bytes, limits: Limits) -> Caps:
         """A document that may have twenty times the pages, as a job's, may take twenty times as long."""
-        times = max(1.0, limits.max_pages / LIMITS.max_pages)
-        cpu, clock = math.ceil(times * self.caps.document_cpu_seconds), times * self.caps.document_seconds
-        return self.caps.model_copy(update={"document_cpu_seconds": cpu, "document_seconds": clock})
+        times, caps = max(1.0, limits.max_pages / LIMITS.max_pages), self.caps
+        cpu, clock = math.ceil(times * caps.document_cpu_seconds), times * caps.document_seconds
+        longer = {"document_cpu_seconds": cpu, "document_seconds": clock}
+        if is_word(data):  # all its pages are set before the first is given
+            longer |= {
+                "page_cpu_seconds": math.ceil(times * caps.page_cpu_seconds),
+                "page_seconds": times * caps.page_seconds,
+            }
+        return caps.model_copy(update=longer)
 
     @contextmanager
     def _opened(self, warden: Warden, task: Task, name: str, data: bytes) -> Iterator[Decoder]:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from pathlib import Path
 
+import docx
 import numpy as np
 import psutil
 import pypdfium2
@@ -262,6 +263,16 @@ def test_no_scan_pays_for_those_before_it(decoders: Decoders) -> None:
     [idle] = opened_by(decoders, data.getvalue())
     while psutil.Process(idle).cpu_times().user < 2.2:
         assert opened_by(decoders, data.getvalue()) == [idle]
+
+
+def test_a_long_word_document_may_take_longer(decoders: Decoders) -> None:
+    """It is set as a whole, before its first page is given."""
+    document, data = docx.Document(), io.BytesIO()
+    document.add_paragraph("word " * 80_000)
+    document.save(data)
+    found = list(decoders.each_sheet(data.getvalue(), "a.docx", ALL, Limits(max_pages=1000)))
+    assert len(found) > 100
+    assert sum(len(line.words) for sheet in found if sheet.text for line in sheet.text.lines) == 80_000
 
 
 def test_a_document_of_many_pages_may_take_longer(decoders: Decoders) -> None:
