@@ -78,7 +78,7 @@ def _check() -> None:
     allow_many()
     if os.access(MEMORY, os.W_OK):
         os.environ[COUNTERS] = _folder(MEMORY)
-    gc.freeze()  # what is loaded goes with this process: to look through it once more at its end takes half a second
+    atexit.register(gc.freeze)  # what is left goes with this process: to look through it takes half a second
 
 
 def _look_often() -> None:
