@@ -131,12 +131,14 @@ def _died(found: str, log: Path) -> ServerDied:
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """Asks nicely, then ends it and its workers: each has a session of its own, so no group holds them all."""
     try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        workers = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:
-        family = []
+        workers = []
     process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=_GRACE_SECONDS)
-    for member in alive:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE_SECONDS)  # for its workers, too; those that nobody has buried yet are waited for no longer
+    for worker in workers:
         with suppress(psutil.NoSuchProcess):
-            member.kill()
+            worker.kill()
+    process.kill()
     process.wait()
