@@ -34,6 +34,7 @@ LINE = Line(
     ),
 )
 PAGE = Page(
+    of=1,
     width=744,
     height=1574,
     lines=(LINE,),
