@@ -116,20 +116,20 @@ def _mended(data: bytes) -> bytes:
 
 def _changed(package: zipfile.ZipFile) -> Iterator[tuple[str, bytes]]:
     """The parts that are not as they were, with their names."""
+    names = {f"/{name}" for name in package.namelist()}
     for part in filter(_is_xml, package.infolist()):
         content = package.read(part)
         mended = _STRICT.sub(_USUAL, content)
         if part.filename == _TYPES:
             mended = _typed(mended, package)
         elif part.filename.endswith(".rels"):
-            mended = _linked(mended, part.filename.rpartition("_rels/")[0], package)
+            mended = _linked(mended, part.filename.rpartition("_rels/")[0], names)
         if mended != content:
             yield part.filename, mended
 
 
-def _linked(links: bytes, folder: str, package: zipfile.ZipFile) -> bytes:
+def _linked(links: bytes, folder: str, names: set[str]) -> bytes:
     """Links without those to parts that there are not."""
-    names = {f"/{name}" for name in package.namelist()}
     found = parse_xml(links)
     lost = [
         link
