@@ -34,6 +34,11 @@ PROBE = 12.0
 """Heights of a piece's length that make a good probe: some words, at a fair price."""
 
 
+def _marks(text: str) -> int:
+    """Letters and figures. Rows of dots and dashes look alike upside-down, and say nothing of how a page lies."""
+    return sum(map(str.isalnum, text))
+
+
 @dataclass(frozen=True, slots=True)
 class Pieces:
     """What was found on a page that was held one way, and what was read there."""
@@ -44,14 +49,15 @@ class Pieces:
 
     @property
     def confidence(self) -> float:
-        """Mean over all characters; 0 of none."""
-        marks = sum(len(text.text) for text in self.texts)
-        return sum(text.confidence * len(text.text) for text in self.texts) / marks if marks else 0.0
+        """Mean over all letters and figures; 0 of none."""
+        marks = [_marks(text.text) for text in self.texts]
+        told = sum(text.confidence * many for text, many in zip(self.texts, marks, strict=True))
+        return told / sum(marks) if any(marks) else 0.0
 
     @property
     def clear(self) -> int:
-        """Characters in words that are `CLEAR`."""
-        return sum(len(word.text) for text in self.texts for word in text.words if word.confidence >= CLEAR)
+        """Letters and figures in words that are `CLEAR`."""
+        return sum(_marks(word.text) for text in self.texts for word in text.words if word.confidence >= CLEAR)
 
     @property
     def lying(self) -> bool:

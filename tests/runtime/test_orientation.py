@@ -167,6 +167,19 @@ def test_probes_are_pieces_of_some_words() -> None:
     assert probes(np.zeros((0, 4, 2), np.float32)).tolist() == []
 
 
+def test_rows_of_dots_say_nothing_of_how_a_page_lies() -> None:
+    """They look alike upside-down, and are as sure: a page of misread words among them is one to look at again."""
+    edges = tuple((float(i), i + 1.0) for i in range(60))
+    dots = Decoded("." * 60, (0.99,) * 60, edges)
+    words = Decoded("nOA XNVHL", (0.6,) * 9, edges[:9])
+    level = np.array([[[0, 0], [90, 0], [90, 10], [0, 10]]] * 2, np.float32)
+    found = Pieces(level, [dots, words])
+    assert found.clear == 0
+    assert found.confidence == pytest.approx(0.6)
+    assert found.doubtful
+    assert not Pieces(level, [dots, dots]).clear
+
+
 def test_most_of_the_length_tells_whether_text_runs_down() -> None:
     """Not the number of pieces: page numbers and marks stand upright anywhere."""
     down = np.array([[100, 0], [100, 400], [80, 400], [80, 0]], np.float32)
