@@ -43,7 +43,7 @@ def layered(folder: Path) -> ModelBundle:
 
 
 def followed(folder: Path, operator: str, behind: str = "wide") -> ModelBundle:
-    """The same, its constant far below zero, and behind one of its layers an operator that changes no text."""
+    """The same, its constant far below zero, and behind one of its layers an operator, twice, that changes no text."""
     bundle = _deeper(folder, -1000 if operator in ("Relu", "Clip") else 0)
     model = onnx.load(bundle.graph)
     constants: dict[str, dict[str, object]] = {
@@ -52,16 +52,16 @@ def followed(folder: Path, operator: str, behind: str = "wide") -> ModelBundle:
     }
     further = constants.get(operator, {})
     if operator == "Add":
-        inputs = [behind, behind]
-        halved = next(tensor for tensor in model.graph.initializer if tensor.name == "narrow_weight")
-        halved.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(halved) / 2, halved.name))
-    else:
-        inputs = [behind, *further]
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "narrow_weight")
+        weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) / 4, weight.name))
     kernel = {"kernel_shape": [1, 1]} if operator == "MaxPool" else {}
     at = next(i for i, node in enumerate(model.graph.node) if node.name == behind)
     for node in model.graph.node:
-        node.input[:] = ["followed" if name == behind else name for name in node.input]
-    model.graph.node.insert(at + 1, helper.make_node(operator, inputs, ["followed"], name="follower", **kernel))
+        node.input[:] = ["twice" if name == behind else name for name in node.input]
+    for source, made in ((behind, "once"), ("once", "twice")):
+        inputs = [source, source] if operator == "Add" else [source, *further]
+        at += 1
+        model.graph.node.insert(at, helper.make_node(operator, inputs, [made], name=made, **kernel))
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(v), k) for k, v in further.items())
     return _rewritten(bundle, model)
 
